@@ -1,0 +1,51 @@
+"""Rank the pretrained networks of a repository for a data set, without training them.
+
+The public names are imported when first used: `import neuralrank` loads no framework and costs little.
+"""
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neuralrank.features import Limits
+    from neuralrank.ranking import rank
+    from neuralrank.readers._open import open_target as read_target
+    from neuralrank.scorers import score, score_many
+    from neuralrank.types import Failure, RankedModel, Ranking, Score, Target
+
+__version__ = version("neuralrank")
+
+__all__ = [
+    "Failure",
+    "Limits",
+    "RankedModel",
+    "Ranking",
+    "Score",
+    "Target",
+    "rank",
+    "read_target",
+    "score",
+    "score_many",
+]
+
+_HOMES = {
+    "Failure": ("types", "Failure"),
+    "Limits": ("features", "Limits"),
+    "RankedModel": ("types", "RankedModel"),
+    "Ranking": ("types", "Ranking"),
+    "Score": ("types", "Score"),
+    "Target": ("types", "Target"),
+    "rank": ("ranking", "rank"),
+    "read_target": ("readers._open", "open_target"),
+    "score": ("scorers", "score"),
+    "score_many": ("scorers", "score_many"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from where it lives."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)

@@ -1,0 +1,326 @@
+"""The command line: arguments in, text out. Results go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from neuralrank import __version__, registry
+from neuralrank.errors import NeuralrankError, OutputError, UsageError
+from neuralrank.types import Failure, Ranking
+
+app = typer.Typer(
+    name="neuralrank",
+    help="Rank the pretrained networks of a repository for your data set, without training them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+REPORTS = {"table": "text", "json": "document", "csv": "spreadsheet", "markdown": "markdown", "html": "page"}
+SUFFIXES = {".json": "json", ".csv": "csv", ".md": "markdown", ".html": "html", ".htm": "html", ".txt": "table"}
+INTERRUPTED = 130
+
+Models = Annotated[list[Path], typer.Argument(help="Folders or files with models.", show_default=False)]
+Data = Annotated[
+    str, typer.Option("--data", help="The data set: a folder of class folders, Parquet, CSV, JSONL or npz.")
+]
+
+
+def main() -> None:
+    """Run the command line; every error of the user's ends as one sentence and an exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except NeuralrankError as error:
+        _say_error(str(error))
+        code = error.exit_code
+    except typer.Exit as end:
+        code = end.exit_code
+    except KeyboardInterrupt:
+        _say_error("Stopped.")
+        code = INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        code = 0
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not one of the argument parser's: a bug, to be seen whole
+            raise
+        _say_error(f"{error.format_message()} See `neuralrank --help`.")
+        code = 2
+    sys.exit(code or 0)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(f"neuralrank {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def rank(
+    models: Models,
+    data: Data,
+    score: Annotated[str, typer.Option(help="Scorer that orders the models; see `neuralrank scores`.")] = "neuralrank",
+    also: Annotated[str, typer.Option(help="Further scorers to show, separated by commas.")] = "log_me,h_score,knn",
+    probe: Annotated[int, typer.Option(help="Number of samples to use, drawn by class.")] = 2_000,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    layer: Annotated[
+        str | None, typer.Option(help="Layer to take features from; 'list' names those of each model.")
+    ] = None,
+    top: Annotated[int | None, typer.Option(help="Show only this many models.", min=1)] = None,
+    format_: Annotated[str | None, typer.Option("--format", help=f"Output: {', '.join(REPORTS)}.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the output to this file; its suffix sets the format.")] = None,
+    input_column: Annotated[str | None, typer.Option(help="Column with the samples.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column with the labels.")] = None,
+    group_column: Annotated[str | None, typer.Option(help="Column that says which samples belong together.")] = None,
+    split: Annotated[str | None, typer.Option(help="Part of the data to use, for example train.")] = None,
+    task: Annotated[str | None, typer.Option(help="classification or regression; detected if not given.")] = None,
+    cache_dir: Annotated[Path | None, typer.Option(help="Where extracted features are kept.")] = None,
+    model_timeout: Annotated[
+        float | None, typer.Option(help="Seconds without progress before a model is stopped.")
+    ] = None,
+    model_memory: Annotated[float | None, typer.Option(help="Memory one model may use, in GB.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads a model may use.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if any model failed.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
+) -> int:
+    """Rank models for a data set."""
+    from neuralrank import ranking as engine
+    from neuralrank.readers._open import open_target
+
+    chosen = _format(format_, out)
+    if out is not None:
+        _check_writable(out)
+    if task not in (None, "classification", "regression"):
+        raise UsageError(f"--task needs classification or regression. Got {task!r}. Leave it out to have it detected.")
+    columns = {"input_column": input_column, "label_column": label_column, "group_column": group_column}
+    target = open_target(data, split=split, task=task, **columns)
+    notes = Console(stderr=True, highlight=False, quiet=quiet)
+    for note in target.notes:
+        notes.print(Text(note, style="dim"))
+    limits = _limits(engine.default_limits(), model_timeout, model_memory, threads)
+    if layer == "list":
+        return _list_layers(models, target, limits)
+    with _ProgressView(notes, enabled=not quiet) as view:
+        result = engine.rank(
+            list(models),
+            target,
+            score=score,
+            also=[name.strip() for name in also.split(",") if name.strip()],
+            probe=probe,
+            seed=seed,
+            layer=layer,
+            cache_dir=cache_dir,
+            limits=limits,
+            progress=view.update,
+        )
+    if top is not None:
+        result = dataclasses.replace(result, models=result.models[:top])
+    _write(result, chosen, out, notes)
+    return _exit_code(result, strict=strict)
+
+
+@app.command()
+def scores() -> None:
+    """List the scores: what each supports and which paper it is from."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("score", "classification", "regression", "paper"):
+        table.add_column(title, no_wrap=title == "score")
+    for name in registry.names("scorers"):
+        scorer = registry.get("scorers", name)
+        support = ["yes" if kind in scorer.tasks else "–" for kind in ("classification", "regression")]
+        table.add_row(name, *support, scorer.paper)
+    Console(highlight=False).print(table)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where to write the HTML report.")] = Path("neuralrank-demo.html"),
+    cache_dir: Annotated[Path | None, typer.Option(help="Where extracted features are kept.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
+) -> int:
+    """Rank the demo repository for scikit-learn's handwritten digits, then check the ranking by training heads."""
+    from neuralrank import demo as example
+
+    _check_writable(out)
+    notes = Console(stderr=True, highlight=False, quiet=quiet)
+    with _ProgressView(notes, enabled=not quiet) as view:
+        result = example.run(cache_dir=cache_dir, progress=view.update)
+    typer.echo(_render(result.ranking, "table"))
+    typer.echo(example.verdict(result))
+    _write_file(out, _render(result.ranking, "html"))
+    typer.echo(f"Report: {out.resolve()}")
+    return _exit_code(result.ranking, strict=False)
+
+
+# --- output ------------------------------------------------------------------------------------------------------
+
+
+def _format(given: str | None, out: Path | None) -> str:
+    if given is None:
+        return SUFFIXES.get(out.suffix.lower(), "table") if out is not None else "table"
+    if given not in REPORTS:
+        raise UsageError(f"--format needs one of {', '.join(REPORTS)}. Got {given!r}. Leave it out for a table.")
+    if given == "html" and out is None and sys.stdout.isatty():
+        raise UsageError("--format html needs a file. Got none. Add --out report.html.")
+    return given
+
+
+def _render(result: Ranking, name: str) -> str:
+    report = registry.get("reports", REPORTS[name])
+    if name != "table":
+        return str(report(result))
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((100, 24)).columns
+    return str(report(result, width=width, color=terminal and "NO_COLOR" not in os.environ))
+
+
+def _write(result: Ranking, chosen: str, out: Path | None, notes: Console) -> None:
+    if out is None:
+        typer.echo(_render(result, chosen))
+        return
+    _write_file(out, _render(result, chosen))
+    if chosen == "html":
+        typer.echo(_render(result, "table"))
+    notes.print(Text(f"Written to {out}"))
+
+
+def _check_writable(out: Path) -> None:
+    """Find out before hours of work, and without touching the file, that it can be written.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    try:
+        if out.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise _cannot_write(out, error) from None
+
+
+def _write_file(out: Path, text: str) -> None:
+    """Write through a temporary name: the file is whole or as it was."""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+                file.write(text if text.endswith("\n") else text + "\n")
+            mask = os.umask(0)
+            os.umask(mask)
+            Path(temporary).chmod(0o666 & ~mask)
+            Path(temporary).replace(out)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise _cannot_write(out, error) from None
+
+
+def _cannot_write(out: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"--out needs a file that can be written. Got {str(out)!r}: {error.strerror or error}. Choose another place."
+    )
+
+
+def _exit_code(result: Ranking, *, strict: bool) -> int:
+    if result.stopped.startswith("interrupted"):
+        return INTERRUPTED
+    if not result.models:
+        return 1
+    return 3 if strict and result.failures else 0
+
+
+def _list_layers(models: list[Path], target: Any, limits: Any) -> int:
+    """Print the layers of every model; the default is marked."""
+    from neuralrank.features import Extraction
+    from neuralrank.probe import read_probe
+    from neuralrank.ranking import list_models
+
+    drawn = read_probe(target, n_samples=1, seed=0, max_unreadable=1.0, cache=None)
+    n_listed = 0
+    with Extraction(probe=drawn, cache=None, limits=limits) as extraction:
+        for item in list_models(list(models)):
+            found = item if isinstance(item, Failure) else extraction.layers(item)
+            if isinstance(found, Failure):
+                typer.echo(f"{found.model_id}\n  failed while it was asked ({found.stage}): {found.error}")
+                continue
+            n_listed += 1
+            layers, default = found
+            typer.echo(item.model_id)
+            for name in layers:
+                typer.echo(f"  {name}{'  (default)' if name == default else ''}")
+    return 0 if n_listed else 1
+
+
+def _limits(default: Any, timeout: float | None, memory_gb: float | None, threads: int | None) -> Any:
+    for option, value in (("--model-timeout", timeout), ("--model-memory", memory_gb), ("--threads", threads)):
+        if value is not None and not value > 0:
+            raise UsageError(f"{option} needs a number above 0. Got {value}. Leave it out for the default.")
+    return dataclasses.replace(
+        default,
+        timeout_seconds=timeout or default.timeout_seconds,
+        memory_bytes=int((memory_gb or 0) * 1e9) or default.memory_bytes,
+        n_threads=threads or default.n_threads,
+    )
+
+
+def _say_error(message: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), message))
+
+
+class _ProgressView:
+    """A bar over models and one over the samples of the present model; plain lines where there is no terminal."""
+
+    def __init__(self, console: Console, *, enabled: bool) -> None:
+        self._console = console
+        self._live = enabled and console.is_terminal
+        self._plain = enabled and not console.is_terminal
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self._bars = Progress(*columns, console=console, transient=True, disable=not self._live)
+        self._models = self._bars.add_task("models", total=None)
+        self._samples = self._bars.add_task("", total=None, visible=False)
+
+    def __enter__(self) -> _ProgressView:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def update(self, event: Any) -> None:
+        """Show one event of the run."""
+        name = event.model if len(event.model) <= 32 else "…" + event.model[-31:]
+        self._bars.update(self._models, completed=event.n_models_done, total=event.n_models)
+        self._bars.update(
+            self._samples,
+            description=name.replace("[", "\\["),
+            completed=event.n_samples_done,
+            total=event.n_samples,
+            visible=event.outcome is None,
+        )
+        if event.outcome is None or not self._plain:
+            return
+        told = f"failed ({event.outcome.stage})" if isinstance(event.outcome, Failure) else f"{event.outcome:.3f}"
+        self._console.print(Text(f"[{event.n_models_done}/{event.n_models}] {event.model}: {told}"), soft_wrap=True)

@@ -1,0 +1,82 @@
+"""Say in one or two sentences how a worker failed."""
+
+import re
+import signal
+from pathlib import Path
+
+_LAST_CHARACTERS = 300
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)", re.DOTALL)
+_MEMORY = re.compile(
+    r"\bMemoryError\b|bad_alloc|Failed to allocate|Unable to allocate|Cannot allocate memory|DefaultCPUAllocator"
+    r"|memory allocation of \d+ bytes failed"
+)
+_GPU_MEMORY = re.compile(r"CUDA out of memory|CUDA error|HIP out of memory")
+_DOING = {"load": "loading", "extract": "extracting"}
+
+
+def silence(stage: str, timeout_seconds: float) -> str:
+    """Say that no message came in time."""
+    return (
+        f"The model gave no sign of progress for {timeout_seconds:g} s while it was {_DOING[stage]} and was stopped. "
+        "Raise --model-timeout if it is merely slow."
+    )
+
+
+def garbled(stage: str) -> str:
+    """Say that the worker wrote something else than messages into its pipe."""
+    return f"The worker sent something that is no message while it was {_DOING[stage]} and was stopped."
+
+
+def too_much_memory(stage: str, memory_bytes: int) -> str:
+    """Say that an allocation was refused."""
+    if memory_bytes > 0:
+        return (
+            f"The model asked for more memory than the limit of {memory_bytes / 1e9:.1f} GB while it was "
+            f"{_DOING[stage]}. Raise --model-memory if the machine has more."
+        )
+    return f"The model asked for more memory than the machine has while it was {_DOING[stage]}. Choose a smaller model."
+
+
+def ended(stage: str, returncode: int | None, log_file: Path, memory_bytes: int) -> str:
+    """Say how the worker ended without a result; None as `returncode`: it went on but had closed its pipe."""
+    last = last_output(log_file)
+    if is_about_memory(last):
+        return too_much_memory(stage, memory_bytes)
+    doing = f"while it was {_DOING[stage]}"
+    if returncode is None:
+        what = f"The worker closed its line to the parent {doing} and was stopped."
+    elif returncode >= 0:
+        what = f"The worker ended with exit code {returncode} and without a result {doing}."
+    else:
+        cause = ": out of memory is the usual cause" if returncode == -signal.SIGKILL else ""
+        what = f"The worker was killed by signal {-returncode}{_signal_name(-returncode)} {doing}{cause}."
+    return f"{what} Its last output: {last}" if last else f"{what} It printed nothing."
+
+
+def is_about_memory(text: str) -> bool:
+    """Tell whether a library's message means that host memory was refused."""
+    return bool(_MEMORY.search(text)) and not _GPU_MEMORY.search(text)
+
+
+def last_output(log_file: Path) -> str:
+    """Return the end of what the worker printed, on one line of printable characters; empty if there is none."""
+    try:
+        with log_file.open("rb") as log:
+            log.seek(max(0, log_file.stat().st_size - 16 * _LAST_CHARACTERS))
+            text = printable(log.read().decode(errors="replace"))
+    except OSError:
+        return ""
+    return text if len(text) <= _LAST_CHARACTERS else "…" + text[1 - _LAST_CHARACTERS :]
+
+
+def printable(text: str) -> str:
+    """Return `text` on one line, without control characters, escape sequences and lone surrogates."""
+    plain = _ESCAPES.sub("", text)
+    return " ".join("".join(char if char.isprintable() else " " for char in plain).split())
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f" ({signal.Signals(number).name})"
+    except ValueError:  # real-time signals have no name
+        return ""

@@ -1,0 +1,36 @@
+"""What all tests share: where the development data may lie, and arrays of known difficulty."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of development data beside the repository; tests that need it are skipped where it is absent."""
+    folder = REPOSITORY.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("the development data are not beside this repository")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A feature cache of its own for every test."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("NEURALRANK_CACHE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def blobs() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Three overlapping Gaussian classes in six dimensions, 150 samples."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 50)
+    centres = np.zeros((3, 6))
+    centres[[0, 1, 2], [0, 1, 2]] = 2.0
+    return centres[labels] + rng.normal(size=(150, 6)), labels
