@@ -22,7 +22,6 @@ from neuralrank.types import Failure, Ranking
 app = typer.Typer(
     name="neuralrank",
     help="Rank the pretrained networks of a repository for your data set, without training them.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -40,31 +39,36 @@ Data = Annotated[
 def main() -> None:
     """Run the command line; every error of the user's ends as one sentence and an exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="neuralrank")
     except NeuralrankError as error:
         _say_error(str(error))
         code = error.exit_code
     except typer.Exit as end:
         code = end.exit_code
-    except KeyboardInterrupt:
-        _say_error("Stopped.")
+    except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
-        code = 0
     except Exception as error:
         if not hasattr(error, "format_message"):  # not one of the argument parser's: a bug, to be seen whole
             raise
-        _say_error(f"{error.format_message()} See `neuralrank --help`.")
+        message = error.format_message()
+        _say_error(f"{message if message.endswith('?') else message.rstrip('.') + '.'} See `neuralrank --help`.")
         code = 2
+    if code == INTERRUPTED:
+        _say_error("Stopped.")
     sys.exit(code or 0)
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     if version:
-        typer.echo(f"neuralrank {__version__}")
+        _print(f"neuralrank {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -108,7 +112,7 @@ def rank(
     target = open_target(data, split=split, task=task, **columns)
     notes = Console(stderr=True, highlight=False, quiet=quiet)
     for note in target.notes:
-        notes.print(Text(note, style="dim"))
+        notes.print(Text(note, style="dim"), soft_wrap=True)
     limits = _limits(engine.default_limits(), model_timeout, model_memory, threads)
     if layer == "list":
         return _list_layers(models, target, limits)
@@ -125,9 +129,7 @@ def rank(
             limits=limits,
             progress=view.update,
         )
-    if top is not None:
-        result = dataclasses.replace(result, models=result.models[:top])
-    _write(result, chosen, out, notes)
+    _write(result, chosen, out, notes, top=top)
     return _exit_code(result, strict=strict)
 
 
@@ -159,10 +161,10 @@ def demo(
     notes = Console(stderr=True, highlight=False, quiet=quiet)
     with _ProgressView(notes, enabled=not quiet) as view:
         result = example.run(cache_dir=cache_dir, progress=view.update)
-    typer.echo(_render(result.ranking, "table"))
-    typer.echo(example.verdict(result))
+    _print(_render(result.ranking, "table"))
+    _print(example.verdict(result))
     _write_file(out, _render(result.ranking, "html"))
-    typer.echo(f"Report: {out.resolve()}")
+    _print(f"Report: {out.resolve()}")
     return _exit_code(result.ranking, strict=False)
 
 
@@ -179,23 +181,41 @@ def _format(given: str | None, out: Path | None) -> str:
     return given
 
 
-def _render(result: Ranking, name: str) -> str:
+def _render(result: Ranking, name: str, *, top: int | None = None) -> str:
     report = registry.get("reports", REPORTS[name])
     if name != "table":
-        return str(report(result))
+        return str(report(dataclasses.replace(result, models=result.models[:top])))
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size((100, 24)).columns
-    return str(report(result, width=width, color=terminal and "NO_COLOR" not in os.environ))
+    return str(report(result, width=width, color=terminal and "NO_COLOR" not in os.environ, top=top))
 
 
-def _write(result: Ranking, chosen: str, out: Path | None, notes: Console) -> None:
+def _write(result: Ranking, chosen: str, out: Path | None, notes: Console, *, top: int | None) -> None:
     if out is None:
-        typer.echo(_render(result, chosen))
+        _print(_render(result, chosen, top=top))
         return
-    _write_file(out, _render(result, chosen))
+    _write_file(out, _render(result, chosen, top=top))
     if chosen == "html":
-        typer.echo(_render(result, "table"))
-    notes.print(Text(f"Written to {out}"))
+        _print(_render(result, "table", top=top))
+    notes.print(Text(f"Written to {out}"), soft_wrap=True)
+
+
+def _print(text: str) -> None:
+    """Print to standard output; a reader that has gone away is no error.
+
+    Raises:
+        OutputError: it cannot be written, for example because a disk is full.
+    """
+    try:
+        typer.echo(text)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(
+                f"Standard output needs to take the result. Got: {(error.strerror or str(error)).lower()}. "
+                "Send it elsewhere, or name a file with --out."
+            ) from None
 
 
 def _check_writable(out: Path) -> None:
@@ -248,33 +268,34 @@ def _exit_code(result: Ranking, *, strict: bool) -> int:
 def _list_layers(models: list[Path], target: Any, limits: Any) -> int:
     """Print the layers of every model; the default is marked."""
     from neuralrank.features import Extraction
-    from neuralrank.probe import read_probe
+    from neuralrank.probe import MIN_SAMPLES, read_probe
     from neuralrank.ranking import list_models
 
-    drawn = read_probe(target, n_samples=1, seed=0, max_unreadable=1.0, cache=None)
+    drawn = read_probe(target, n_samples=MIN_SAMPLES, seed=0, max_unreadable=1.0, cache=None)
     n_listed = 0
     with Extraction(probe=drawn, cache=None, limits=limits) as extraction:
         for item in list_models(list(models)):
             found = item if isinstance(item, Failure) else extraction.layers(item)
             if isinstance(found, Failure):
-                typer.echo(f"{found.model_id}\n  failed while it was asked ({found.stage}): {found.error}")
+                _print(f"{found.model_id}\n  failed while it was asked ({found.stage}): {found.error}")
                 continue
             n_listed += 1
             layers, default = found
-            typer.echo(item.model_id)
-            for name in layers:
-                typer.echo(f"  {name}{'  (default)' if name == default else ''}")
+            lines = [f"  {name}{'  (default)' if name == default else ''}" for name in layers]
+            _print("\n".join([item.model_id, *lines]))
     return 0 if n_listed else 1
 
 
 def _limits(default: Any, timeout: float | None, memory_gb: float | None, threads: int | None) -> Any:
+    from neuralrank import ranking as engine
+
     for option, value in (("--model-timeout", timeout), ("--model-memory", memory_gb), ("--threads", threads)):
-        if value is not None and not value > 0:
-            raise UsageError(f"{option} needs a number above 0. Got {value}. Leave it out for the default.")
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"{option} needs a finite number above 0. Got {value:g}. Leave it out for the default.")
     return dataclasses.replace(
         default,
         timeout_seconds=timeout or default.timeout_seconds,
-        memory_bytes=int((memory_gb or 0) * 1e9) or default.memory_bytes,
+        memory_bytes=int(min((memory_gb or 0) * 1e9, engine.MAX_MEMORY_BYTES)) or default.memory_bytes,
         n_threads=threads or default.n_threads,
     )
 

@@ -42,6 +42,8 @@ from neuralrank.uncertainty import confidence, jackknife_terms
 DEFAULT_SCORE = "neuralrank"
 DEFAULT_ALSO = ("log_me", "h_score", "knn")
 DEFAULT_PROBE = 2_000
+MAX_MEMORY_BYTES = 2**62
+"""More than any system takes as a limit would be an error there."""
 
 IN_SAMPLE = ("log_me", "h_score")
 """Scores fitted and judged on the same samples."""
@@ -131,6 +133,8 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
     """
     if probe < 1:
         raise UsageError(f"--probe needs at least 1 sample. Got {probe}. Use {DEFAULT_PROBE:,} if unsure.")
+    if seed < 0:
+        raise UsageError(f"--seed needs a whole number of at least 0. Got {seed}. Use 0 if unsure.")
     scorer_names = tuple(dict.fromkeys((score, *also)))
     scorers = {name: registry.get("scorers", name) for name in scorer_names}
     target = (
@@ -179,7 +183,9 @@ def list_models(models: Models) -> list[ModelRecord | Failure]:
         models = [models]
     if isinstance(models, Sequence):
         folder = registry.get("sources", "folder")
-        listed = [item for path in models for item in folder(Path(path)).list_models()]
+        found = [item for path in models for item in folder(Path(path)).list_models()]
+        # Overlapping folders list a model more than once; its id says that the copies are alike.
+        listed = list({(item.model_id, getattr(item, "error", None)): item for item in found}.values())
         where = ", ".join(repr(str(path)) for path in models)
     else:
         listed, where = list(models.list_models()), "the source"
@@ -193,7 +199,7 @@ def default_limits() -> Limits:
     """Return the limits that the settings ask for."""
     return Limits(
         timeout_seconds=settings.number("model_timeout"),
-        memory_bytes=int(settings.number("model_memory") * 1e9),
+        memory_bytes=int(min(settings.number("model_memory") * 1e9, MAX_MEMORY_BYTES)),
         n_threads=int(settings.number("threads")),
     )
 
@@ -215,20 +221,20 @@ class _Run:
         """Try every model; return the trials, the failures and what stopped the loop."""
         trials: list[_Trial] = []
         failures: list[Failure] = []
-        for n_done, item in enumerate(listed):
-            try:
+        try:
+            for n_done, item in enumerate(listed):
                 outcome = self._try_one(item, extraction, n_done, len(listed))
-            except KeyboardInterrupt:
-                if not trials:
-                    raise
-                return trials, failures, f"interrupted after {n_done} of {len(listed)} models"
-            if isinstance(outcome, Failure):
-                failures.append(outcome)
-            else:
-                trials.append(outcome)
-            name = item.model_id if isinstance(item, Failure) else item.name
-            told = outcome if isinstance(outcome, Failure) else outcome.scores[self.score].value
-            self._tell(name, n_done + 1, len(listed), 0, told)
+                if isinstance(outcome, Failure):
+                    failures.append(outcome)
+                else:
+                    trials.append(outcome)
+                name = item.model_id if isinstance(item, Failure) else item.name
+                told = outcome if isinstance(outcome, Failure) else outcome.scores[self.score].value
+                self._tell(name, n_done + 1, len(listed), 0, told)
+        except KeyboardInterrupt:
+            if not trials:
+                raise
+            return trials, failures, f"interrupted after {len(trials) + len(failures)} of {len(listed)} models"
         return trials, failures, "all models scored"
 
     def _try_one(

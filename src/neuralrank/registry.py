@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from typing import Any
 
-from neuralrank.errors import UnknownNameError
+from neuralrank.errors import UnknownNameError, UsageError
 
 KINDS = ("readers", "sources", "formats", "modalities", "scorers", "engines", "reports")
 
@@ -26,16 +26,28 @@ def get(kind: str, name: str) -> Any:
 
     Raises:
         UnknownNameError: there is none of that name; the message suggests the nearest.
+        UsageError: it is one of another package, which cannot be imported.
     """
     if name in _own_names(kind):
         return getattr(importlib.import_module(f"neuralrank.{kind}.{name}"), name)
     plugins = _plugins(kind)
+    singular = {"modalities": "modality"}.get(kind, kind.removesuffix("s"))
     if name in plugins:
-        return plugins[name].load()
+        return _load(plugins[name], singular)
     near = difflib.get_close_matches(name, names(kind), n=1)
     suggestion = f" Did you mean {near[0]!r}?" if near else ""
-    singular = {"modalities": "modality"}.get(kind, kind.removesuffix("s"))
     raise UnknownNameError(f"Unknown {singular} {name!r}.{suggestion} Available: {', '.join(names(kind))}.")
+
+
+def _load(point: EntryPoint, singular: str) -> Any:
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        package = repr(point.dist.name) if point.dist else "its package"
+        raise UsageError(
+            f"The {singular} {point.name!r} of an installed plug-in needs to be importable. "
+            f"Got: {str(error).rstrip('.')}. Update or uninstall {package}."
+        ) from error
 
 
 def _own_names(kind: str) -> set[str]:

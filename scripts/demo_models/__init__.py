@@ -1,0 +1,1 @@
+"""The parts of `train_demo_models.py`: recipes, data, networks, training, export, cards."""

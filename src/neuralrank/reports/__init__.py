@@ -1,0 +1,1 @@
+"""`Ranking` → text, one file per format."""
