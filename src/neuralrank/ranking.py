@@ -261,10 +261,8 @@ class _Run:
         wanted, got = self.probe.target.modality, record.facts.modality
         if got is None or got == wanted:
             return None
-        article = "an" if wanted[0] in "aeiou" else "a"
-        error = (
-            f"The target data set needs {article} {wanted} model. Got one for {got}. Leave it out, or use other data."
-        )
+        need, have = (f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} model" for kind in (wanted, got))
+        error = f"The target data set needs {need}. Got {have}. Leave it out, or use other data."
         return Failure(model_id=record.model_id, stage="match", error=error)
 
     def _scored(self, record: ModelRecord, features: Features) -> _Trial:

@@ -1,0 +1,1 @@
+"""Target data set formats, one file each."""

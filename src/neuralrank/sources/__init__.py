@@ -1,0 +1,1 @@
+"""Model sources, one file each: they list records and bring files."""

@@ -1,0 +1,58 @@
+"""What a folder source says about model files that are not loaded: why, and the way out."""
+
+import re
+from pathlib import Path
+
+LOADED = {".onnx", ".pt2"}
+PICKLES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib"}
+OTHERS = {
+    ".keras",
+    ".h5",
+    ".hdf5",
+    ".tflite",
+    ".pb",
+    ".gguf",
+    ".ggml",
+    ".mlmodel",
+    ".mlpackage",
+    ".msgpack",
+    ".caffemodel",
+}
+
+_TRAINING_STATE = re.compile(
+    r"(training_args\.bin|optimizer(_\d+)?\.(pt|bin)|scheduler(_\d+)?\.(pt|bin)|scaler\.pt|rng_state.*\.pth|random_states.*\.pkl)"
+)
+
+
+def is_pickle(path: Path) -> bool:
+    """Say whether the file is a pickled model by its name; the state of an interrupted training is none."""
+    return path.suffix.lower() in PICKLES and not _TRAINING_STATE.fullmatch(path.name)
+
+
+def refusal(path: Path) -> str | None:
+    """Return why a model file that no format claims is not loaded, None if it is no model file."""
+    suffix = path.suffix.lower()
+    if is_pickle(path):
+        how = "torch.onnx.export(model, image, 'model.onnx') or model.save_pretrained(folder)"
+        if suffix in (".pkl", ".pickle", ".joblib"):
+            how = "skl2onnx.to_onnx(model, rows) or torch.onnx.export(model, image, 'model.onnx')"
+        return (
+            f"{path.name} needs to be safetensors, torch.export (.pt2) or ONNX. "
+            "Got a pickle, and loading a pickle runs code from the file. "
+            f"Convert it where you trust it, for example with {how}."
+        )
+    if suffix == ".safetensors":
+        if (path.parent / "config.json").is_file():
+            return (
+                f"{path.name} needs a config.json that names a Transformers or timm architecture. "
+                "Got one that names neither. Save the model with save_pretrained, or export it to ONNX."
+            )
+        return (
+            f"{path.name} needs the config.json of its architecture beside it. Got weights alone. "
+            "Put the config.json of Transformers or timm into the same folder, or export the model to ONNX."
+        )
+    if suffix in OTHERS:
+        return (
+            f"{path.name} needs a format that neuralrank loads. Got {suffix}, which it does not yet. Export it to ONNX."
+        )
+    return None

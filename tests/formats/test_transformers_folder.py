@@ -1,0 +1,405 @@
+"""Transformers folders with small real models, most of them made by scripts/make_text_models.py."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neuralrank import registry
+from neuralrank.errors import DataError, ModelError
+from neuralrank.formats._torchvision import repair_torchvision
+
+torch = pytest.importorskip("torch")
+repair_torchvision()
+transformers = pytest.importorskip("transformers")
+
+FOLDER = registry.get("formats", "transformers_folder")
+POOL = registry.get("modalities", "text")().pool
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_text_models.py"
+TEXTS = [
+    "Return the number of items.",
+    "Open the file and read every line of it; close it when the block ends, even if an error is raised in between.",
+    "",
+    "a",
+    "Raise ValueError if the text is not a number.",
+    "Read.",
+    "naïve café — 東京",
+    "Sort the list in place, from the smallest to the largest.",
+]
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+VISION = {**SMALL, "image_size": 32, "patch_size": 8}
+KINDS = ("bert", "albert", "gpt2", "distilbert", "roberta", "electra", "bart", "byt5")
+
+
+@pytest.fixture(scope="module")
+def text_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the script makes in its quick form."""
+    out = tmp_path_factory.mktemp("text")
+    spec = importlib.util.spec_from_file_location("make_text_models", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    sys.modules["make_text_models"] = script
+    spec.loader.exec_module(script)
+    script.main([str(out), "--quick"])
+    return out
+
+
+def load(folder: Path) -> Any:
+    return FOLDER(folder, FOLDER.describe(folder), n_threads=1)
+
+
+def features(encoder: Any, texts: list[str], layer: str = "features") -> Any:
+    return POOL(encoder.encode(encoder.preprocessing(texts), layer))
+
+
+def save_image_model(folder: Path, model: Any, *, processor: bool = True) -> Path:
+    model.save_pretrained(folder)
+    if processor:
+        transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def pictures(n: int) -> list[Any]:
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 256, (40 + i, 50, 3), dtype=np.uint8) for i in range(n)]
+
+
+# --- text ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_folder_says_what_it_is(kind: str, text_models: Path):
+    folder = text_models / f"{kind}-tiny-untrained"
+    facts = FOLDER.describe(folder)
+    names = {file.name for file in facts.files}
+    assert (facts.format, facts.modality, facts.licence) == ("transformers_folder", "text", "apache-2.0")
+    assert {"config.json", "model.safetensors", "tokenizer_config.json"} <= names
+    assert "README.md" not in names
+    assert facts.n_params > 100_000
+    assert facts.label_names is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_and_batch_size_do_not_change_features(kind: str, text_models: Path):
+    encoder = load(text_models / f"{kind}-tiny-untrained")
+    together = features(encoder, TEXTS)
+    alone = np.concatenate([features(encoder, [text]) for text in TEXTS])
+    assert np.isfinite(together).all()
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=2e-5)
+    assert np.abs(together[0] - together[1]).max() > 1e-3
+    assert encoder.warnings == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_are_the_hidden_states(kind: str, text_models: Path):
+    encoder = load(text_models / f"{kind}-tiny-untrained")
+    assert encoder.layers == ("embeddings", "layer.1", "layer.2", "mean_of_layers", "features")
+    one, two, mean = (features(encoder, TEXTS, layer) for layer in ("layer.1", "layer.2", "mean_of_layers"))
+    np.testing.assert_allclose(mean, (one + two) / 2, atol=1e-5)
+    np.testing.assert_allclose(features(encoder, TEXTS), two, atol=1e-5)
+
+
+def test_features_are_those_of_transformers_itself(text_models: Path):
+    folder = text_models / "bert-tiny-untrained"
+    model = transformers.BertModel.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    batch = tokenizer(TEXTS[:2], padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        states = model(**batch).last_hidden_state.numpy()
+    mask = batch["attention_mask"].numpy()[..., None]
+    expected = (states * mask).sum(axis=1) / mask.sum(axis=1)
+    np.testing.assert_allclose(features(load(folder), TEXTS[:2]), expected, atol=1e-5)
+
+
+def test_fast_and_slow_tokenizers_are_told_apart(text_models: Path):
+    assert load(text_models / "bert-tiny-untrained").processing_backend == "tokenizers"
+    assert load(text_models / "byt5-tiny-untrained").processing_backend == "python"
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("bert", 64), ("roberta", 64), ("gpt2", 64), ("byt5", 256)])
+def test_long_texts_are_cut_to_what_the_model_takes(kind: str, limit: int, text_models: Path):
+    encoder = load(text_models / f"{kind}-tiny-untrained")
+    batch = encoder.preprocessing(["word " * 2_000])
+    assert batch["input_ids"].shape == (1, limit)
+    assert np.isfinite(encoder.encode(batch, "features").values).all()
+
+
+def test_an_empty_text_has_features(text_models: Path):
+    encoder = load(text_models / "gpt2-tiny-untrained")
+    batch = encoder.preprocessing([""])
+    assert batch["attention_mask"].tolist() == [[1]]
+    assert np.isfinite(features(encoder, ["", "word"])).all()
+
+
+def test_a_model_that_ignores_the_mask_is_padded_to_one_length_and_said(tmp_path: Path):
+    config = transformers.CanineConfig(
+        **SMALL, num_hash_buckets=64, max_position_embeddings=128, local_transformer_stride=16
+    )
+    transformers.CanineModel(config).save_pretrained(tmp_path)
+    transformers.CanineTokenizer(model_max_length=64).save_pretrained(tmp_path)
+    encoder = load(tmp_path)
+    assert encoder.warnings == ("Padding changes the features of this model, so every text is padded to 64 tokens.",)
+    alone = np.concatenate([features(encoder, [text]) for text in TEXTS])
+    np.testing.assert_allclose(features(encoder, TEXTS), alone, rtol=1e-4, atol=2e-5)
+
+
+def test_label_names_are_read_unless_they_are_plain(text_models: Path, tmp_path: Path):
+    folder = shutil.copytree(text_models / "bert-tiny-untrained", tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    for names, expected in ((["LABEL_0", "LABEL_1"], None), (["good", "bad"], ("good", "bad"))):
+        config["id2label"] = dict(enumerate(names))
+        (folder / "config.json").write_text(json.dumps(config))
+        assert FOLDER.describe(folder).label_names == expected
+
+
+def test_images_given_to_a_text_model_are_refused(text_models: Path):
+    with pytest.raises(DataError, match=r"A text model needs texts. Got other samples. Choose a data set of texts."):
+        load(text_models / "bert-tiny-untrained").preprocessing(pictures(1))
+
+
+def test_a_model_in_two_shards_gives_the_same_features(text_models: Path, tmp_path: Path):
+    whole = text_models / "bert-tiny-untrained"
+    folder = shutil.copytree(whole, tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    transformers.BertForMaskedLM.from_pretrained(whole).save_pretrained(folder, max_shard_size="2MB")
+    facts = FOLDER.describe(folder)
+    assert facts.files[1].name == "model.safetensors.index.json"
+    assert facts.n_params == FOLDER.describe(whole).n_params
+    np.testing.assert_allclose(features(load(folder), TEXTS), features(load(whole), TEXTS), atol=1e-6)
+
+
+def test_a_shard_outside_the_folder_is_refused(text_models: Path, tmp_path: Path):
+    folder = shutil.copytree(text_models / "bert-tiny-untrained", tmp_path / "model")
+    (folder / "model.safetensors").rename(tmp_path / "model.safetensors")
+    index = {"weight_map": {"w": "../model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError) as error:
+        FOLDER.describe(folder)
+    assert str(error.value) == (
+        "model.safetensors.index.json needs to name .safetensors files of its own folder. Got '../model.safetensors'. "
+        "Download it again."
+    )
+
+
+# --- images --------------------------------------------------------------------------------------------------------
+
+
+def classifiers() -> dict[str, Any]:
+    resnet = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+    convnext = {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2, "image_size": 32}
+    return {
+        "vit": lambda: transformers.ViTForImageClassification(transformers.ViTConfig(**VISION, num_labels=5)),
+        "resnet": lambda: transformers.ResNetForImageClassification(transformers.ResNetConfig(**resnet, num_labels=5)),
+        "convnext": lambda: transformers.ConvNextForImageClassification(
+            transformers.ConvNextConfig(**convnext, num_labels=5)
+        ),
+    }
+
+
+@pytest.mark.parametrize(("kind", "width"), [("vit", 32), ("resnet", 16), ("convnext", 16)])
+def test_image_features_are_the_input_of_the_classifier(kind: str, width: int, tmp_path: Path):
+    torch.manual_seed(0)
+    model = classifiers()[kind]().eval()
+    folder = save_image_model(tmp_path, model)
+    facts = FOLDER.describe(folder)
+    encoder = load(folder)
+    assert (facts.modality, facts.preprocessing, encoder.processing_backend) == ("image", None, "pillow")
+    assert facts.n_params == sum(parameter.numel() for parameter in model.parameters())
+    batch = encoder.preprocessing(pictures(8))
+    values = encoder.encode(batch, "features").values
+    assert values.shape == (8, width)
+    head = next(part for part in reversed(list(model.modules())) if isinstance(part, torch.nn.Linear))
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(batch["pixel_values"])).logits.numpy()
+    weight, bias = head.weight.detach().numpy(), head.bias.detach().numpy()
+    np.testing.assert_allclose(values @ weight.T + bias, logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet", "convnext"])
+def test_image_batches_of_1_and_8_agree(kind: str, tmp_path: Path):
+    encoder = load(save_image_model(tmp_path, classifiers()[kind]()))
+    together = encoder.encode(encoder.preprocessing(pictures(8)), "features").values
+    alone = [encoder.encode(encoder.preprocessing([picture]), "features").values for picture in pictures(8)]
+    np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-4, atol=1e-5)
+    assert encoder.layers == ("embeddings", "layer.1", "layer.2", "features")
+    assert len(encoder.encode(encoder.preprocessing(pictures(2)), "layer.1").values) == 2
+
+
+def test_a_pooler_counts_only_with_stored_weights(tmp_path: Path):
+    config = transformers.ViTConfig(**VISION)
+    whole = save_image_model(tmp_path / "whole", transformers.ViTModel(config))
+    bare = save_image_model(tmp_path / "bare", transformers.ViTModel(config, add_pooling_layer=False))
+    for folder, shape in ((whole, (2, 32)), (bare, (2, 17, 32))):
+        encoder = load(folder)
+        assert encoder.encode(encoder.preprocessing(pictures(2)), "features").values.shape == shape
+
+
+def test_of_two_towers_the_image_tower_is_used(tmp_path: Path):
+    text = {
+        "vocab_size": 99,
+        "num_hidden_layers": 1,
+        "hidden_size": 32,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    text |= {"bos_token_id": 1, "eos_token_id": 2}
+    config = transformers.CLIPConfig(text_config=text, vision_config=VISION, projection_dim=16)
+    model = transformers.CLIPModel(config).eval()
+    encoder = load(save_image_model(tmp_path, model))
+    batch = encoder.preprocessing(pictures(3))
+    with torch.inference_mode():
+        expected = model.vision_model(torch.from_numpy(batch["pixel_values"])).pooler_output.numpy()
+    np.testing.assert_allclose(encoder.encode(batch, "features").values, expected, atol=1e-5)
+
+
+def test_an_image_model_without_processor_has_its_preprocessing_assumed(tmp_path: Path):
+    folder = save_image_model(tmp_path, classifiers()["vit"](), processor=False)
+    facts = FOLDER.describe(folder)
+    assert facts.assumptions == (
+        "The preprocessing was assumed: stretched to the input size, bilinear, pixels / 255, then the mean and "
+        "standard deviation of ImageNet.",
+    )
+    preprocessing = load(folder).preprocessing
+    assert (preprocessing.size, preprocessing.resize) == ((32, 32), "stretch")
+
+
+# --- what is refused -----------------------------------------------------------------------------------------------
+
+
+def changed(source: Path, folder: Path, **changes: Any) -> Path:
+    shutil.copytree(source, folder)
+    config = {**json.loads((folder / "config.json").read_text()), **changes}
+    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+    return folder
+
+
+def sentence_of(folder: Path) -> str:
+    with pytest.raises(ModelError) as error:
+        load(folder)
+    return str(error.value)
+
+
+def test_code_of_the_folder_is_refused_and_does_not_run(text_models: Path, tmp_path: Path):
+    marker = tmp_path / "marker"
+    auto_map = {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}
+    folder = changed(text_models / "bert-tiny-untrained", tmp_path / "model", model_type="evil", auto_map=auto_map)
+    (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    assert sentence_of(folder) == (
+        "model needs program code that it brings along ('auto_map'). Got a network that the installed "
+        "Transformers does not know, and no code of a checkpoint is run. Update Transformers, or "
+        "export the model to ONNX."
+    )
+    assert not marker.exists()
+
+
+def test_code_beside_a_known_architecture_does_not_run(text_models: Path, tmp_path: Path):
+    marker = tmp_path / "marker"
+    folder = changed(text_models / "bert-tiny-untrained", tmp_path / "model", auto_map={"AutoModel": "evil.Model"})
+    (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    assert np.isfinite(features(load(folder), TEXTS)).all()
+    assert not marker.exists()
+
+
+def test_an_attention_to_download_is_refused(text_models: Path, tmp_path: Path):
+    folder = changed(text_models / "bert-tiny-untrained", tmp_path / "model", attn_implementation="someone/kernel")
+    assert sentence_of(folder) == (
+        "config.json needs an attention that is part of Transformers. Got 'someone/kernel', a program to download. "
+        "Remove that line."
+    )
+
+
+def test_an_unknown_architecture_is_told(text_models: Path, tmp_path: Path):
+    folder = changed(text_models / "bert-tiny-untrained", tmp_path / "model", model_type="tomorrow")
+    assert sentence_of(folder) == (
+        f"The installed Transformers {transformers.__version__} does not know the model type 'tomorrow' of model. "
+        "Update it: pip install -U transformers"
+    )
+
+
+def test_random_numbers_never_stand_in_for_missing_weights(text_models: Path, tmp_path: Path):
+    folder = changed(text_models / "bert-tiny-untrained", tmp_path / "model", num_hidden_layers=3)
+    assert sentence_of(folder) == (
+        "model needs 53 weights for its features. Got 37, without 'encoder.layer.2.attention.output.LayerNorm.bias'. "
+        "Random numbers would stand in for them: download the whole model, or correct config.json."
+    )
+
+
+def test_weights_of_another_shape_are_told(text_models: Path, tmp_path: Path):
+    folder = changed(text_models / "bert-tiny-untrained", tmp_path / "model", intermediate_size=100)
+    assert "needs weights of the shapes that its config.json gives. Got " in sentence_of(folder)
+
+
+def test_a_folder_cut_in_half_is_told(text_models: Path, tmp_path: Path):
+    folder = shutil.copytree(text_models / "electra-tiny-untrained", tmp_path / "model")
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    assert sentence_of(folder) == (
+        f"model.safetensors is cut short. Needed {len(whole)} bytes. Got {len(whole) // 2}. Download it again."
+    )
+
+
+def test_pickled_weights_are_refused(text_models: Path, tmp_path: Path):
+    folder = shutil.copytree(text_models / "electra-tiny-untrained", tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert sentence_of(folder).startswith("model needs its weights as safetensors. Got 'pytorch_model.bin', a format")
+
+
+def test_a_folder_without_weights_is_told_unless_it_has_other_models(text_models: Path, tmp_path: Path):
+    folder = shutil.copytree(text_models / "electra-tiny-untrained", tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    assert sentence_of(folder) == (
+        "model needs the file 'model.safetensors'. Got a config.json without weights. Download it again."
+    )
+    (folder / "model.onnx").write_bytes(b"")
+    assert FOLDER.describe(folder) is None
+
+
+def test_an_adapter_alone_is_refused(text_models: Path, tmp_path: Path):
+    folder = shutil.copytree(text_models / "electra-tiny-untrained", tmp_path / "model")
+    (folder / "adapter_config.json").write_text("{}")
+    assert sentence_of(folder) == (
+        "model needs to hold a whole model. Got an adapter of another one. Merge the two, and save the result."
+    )
+
+
+def test_a_damaged_tokenizer_is_told(text_models: Path, tmp_path: Path):
+    folder = shutil.copytree(text_models / "bert-tiny-untrained", tmp_path / "model")
+    (folder / "tokenizer.json").write_text('{"version": "1.0"}')
+    assert sentence_of(folder).startswith("Transformers could not read the tokenizer of model. Got ")
+
+
+def test_an_audio_model_is_recognised_and_refused(tmp_path: Path):
+    small = {"conv_dim": [8], "conv_stride": [5], "conv_kernel": [10], "num_feat_extract_layers": 1}
+    config = transformers.Wav2Vec2Config(**SMALL, **small, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
+    transformers.Wav2Vec2Model(config).save_pretrained(tmp_path)
+    assert FOLDER.describe(tmp_path).modality == "audio"
+    assert sentence_of(tmp_path) == (
+        f"{tmp_path.name} needs to be an image or text model. Got audio: Wav2Vec2Model. Choose another model."
+    )
+
+
+def test_other_folders_and_files_are_not_recognised(tmp_path: Path):
+    assert FOLDER.describe(tmp_path) is None
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet10t", "pretrained_cfg": {}}))
+    assert FOLDER.describe(tmp_path) is None
+    assert FOLDER.describe(tmp_path / "config.json") is None
+
+
+def test_describing_needs_no_framework(text_models: Path):
+    import subprocess
+
+    program = (
+        "import sys, pathlib; from neuralrank import registry; "
+        "facts = registry.get('formats', 'transformers_folder').describe(pathlib.Path(sys.argv[1])); "
+        "print(facts.modality, sorted({'torch', 'transformers', 'timm', 'safetensors'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", program, str(text_models / "bert-tiny-untrained")]
+    source = str(Path(__file__).resolve().parents[2] / "src")
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": source})
+    assert done.stdout == "text []\n"

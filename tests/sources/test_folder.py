@@ -1,0 +1,266 @@
+"""Listing a folder tree of checkpoints made here."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from neuralrank import registry
+from neuralrank.errors import UsageError
+from neuralrank.types import Failure, ModelRecord
+
+ZOO = Path(__file__).resolve().parents[2] / "../shared/zoo"
+
+
+def listed(path: Path) -> list[ModelRecord | Failure]:
+    return list(registry.get("sources", "folder")(path).list_models())
+
+
+def by_name(path: Path) -> dict[str, ModelRecord | Failure]:
+    return {item.model_id.removeprefix("folder:").split("@")[0]: item for item in listed(path)}
+
+
+def write_onnx(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = np.random.default_rng(seed).normal(size=(12, 2)).astype(np.float32)
+    nodes = [helper.make_node("Flatten", ["image"], ["flat"]), helper.make_node("Gemm", ["flat", "w"], ["logits"])]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 2, 2])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 2])
+    graph = helper.make_graph(nodes, "g", [image], [logits], [numpy_helper.from_array(weights, "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def test_models_are_listed_in_sorted_order_with_ids_by_content(tmp_path):
+    for name in ("b.onnx", "a/z.onnx", "a/b.onnx"):
+        write_onnx(tmp_path / name)
+    (tmp_path / "README.md").write_text("hello")
+    (tmp_path / "a" / "photo.jpg").write_bytes(b"x")
+    records = listed(tmp_path)
+    assert [record.name for record in records] == ["a/b.onnx", "a/z.onnx", "b.onnx"]
+    content = (tmp_path / "b.onnx").read_bytes()
+    expected = hashlib.sha256(b"b.onnx\0" + len(content).to_bytes(8, "little") + content).hexdigest()
+    assert records[2].content_hash == expected
+    assert records[2].model_id == f"folder:b.onnx@{expected[:16]}"
+    assert records[2].size_bytes == len(content)
+    assert records[2].facts.n_params == 24
+    assert records[2].path == tmp_path / "b.onnx"
+
+
+def test_the_id_changes_with_weights_and_card_and_not_with_the_place(tmp_path):
+    first, second = write_onnx(tmp_path / "x" / "m.onnx"), write_onnx(tmp_path / "y" / "m.onnx")
+    assert listed(first.parent)[0].model_id == listed(second.parent)[0].model_id
+    first.with_suffix(".json").write_text(json.dumps({"licence": "MIT"}))
+    with_card = listed(first.parent)[0]
+    assert with_card.model_id != listed(second.parent)[0].model_id
+    assert with_card.facts.licence == "MIT"
+    write_onnx(second, seed=1)
+    assert listed(second.parent)[0].content_hash not in (with_card.content_hash, listed(tmp_path)[0].content_hash)
+
+
+def test_a_single_file_is_a_source_of_one_model(tmp_path):
+    path = write_onnx(tmp_path / "m.onnx")
+    write_onnx(tmp_path / "other.onnx")
+    assert [record.name for record in listed(path)] == ["m.onnx"]
+
+
+def test_no_such_path_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        registry.get("sources", "folder")(tmp_path / "none")
+    assert str(caught.value) == (
+        f"A folder or file of models is needed. Got {str(tmp_path / 'none')!r}, which does not exist. Check the path."
+    )
+
+
+def test_a_folder_without_models_lists_nothing(tmp_path):
+    assert listed(tmp_path) == []
+    (tmp_path / "notes.txt").write_text("nothing here")
+    (tmp_path / "card.json").write_text("{}")
+    (tmp_path / "arrays.npz").write_bytes(b"x")
+    assert listed(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["m.pt", "m.pth", "m.bin", "m.pkl", "m.pickle", "m.ckpt", "m.joblib", "M.PT"])
+def test_a_pickle_is_listed_and_refused_with_the_way_out(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x80\x04.")
+    (failure,) = listed(tmp_path)
+    assert (failure.model_id, failure.stage) == (f"folder:{name}", "list")
+    assert failure.error.startswith(
+        f"{name} needs to be safetensors, torch.export (.pt2) or ONNX. "
+        "Got a pickle, and loading a pickle runs code from the file. Convert it where you trust it, for example with "
+    )
+
+
+def test_the_state_of_a_training_is_no_model(tmp_path):
+    for name in ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state_0.pth", "random_states_0.pkl"):
+        (tmp_path / name).write_bytes(b"\x80\x04.")
+    assert listed(tmp_path) == []
+
+
+def test_weights_without_a_config_are_refused(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    (failure,) = listed(tmp_path)
+    assert failure.error == (
+        "model.safetensors needs the config.json of its architecture beside it. Got weights alone. "
+        "Put the config.json of Transformers or timm into the same folder, or export the model to ONNX."
+    )
+
+
+def test_weights_with_a_config_of_no_known_kind_are_refused(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    (tmp_path / "config.json").write_text(json.dumps({"colour": "red"}))
+    (failure,) = listed(tmp_path)
+    assert failure.error.startswith(
+        "model.safetensors needs a config.json that names a Transformers or timm architecture."
+    )
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.tflite", "m.pb", "m.gguf", "m.mlmodel"])
+def test_formats_to_come_are_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    (failure,) = listed(tmp_path)
+    assert failure.error == (
+        f"{name} needs a format that neuralrank loads. Got {name[1:]}, which it does not yet. Export it to ONNX."
+    )
+
+
+def test_a_directory_with_pickled_weights_alone_is_one_failure(tmp_path):
+    folder = tmp_path / "bert"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    (failure,) = listed(tmp_path)
+    assert failure.model_id == "folder:bert"
+    assert "pytorch_model.bin" in failure.error
+    assert "safetensors" in failure.error
+
+
+def test_a_damaged_model_is_one_failure_and_the_others_are_listed(tmp_path):
+    path = write_onnx(tmp_path / "a.onnx")
+    write_onnx(tmp_path / "b.onnx")
+    path.write_bytes(path.read_bytes()[:100])
+    failure, record = listed(tmp_path)
+    assert failure == Failure(
+        model_id="folder:a.onnx",
+        stage="list",
+        error="a.onnx could not be read as ONNX. Got 100 bytes that are damaged or cut short. "
+        "Download or export it again.",
+    )
+    assert record.name == "b.onnx"
+
+
+def test_hidden_folders_are_passed_over(tmp_path):
+    write_onnx(tmp_path / ".cache" / "m.onnx")
+    write_onnx(tmp_path / ".hidden.onnx")
+    assert listed(tmp_path) == []
+
+
+def test_links_that_lead_out_are_refused_and_links_inside_followed(tmp_path):
+    root = tmp_path / "models"
+    write_onnx(tmp_path / "outside" / "m.onnx")
+    write_onnx(root / "real.onnx")
+    (root / "file.onnx").symlink_to(tmp_path / "outside" / "m.onnx")
+    (root / "folder").symlink_to(tmp_path / "outside")
+    (root / "gone.onnx").symlink_to(root / "missing")
+    (root / "inside.onnx").symlink_to("real.onnx")
+    (root / "notes.txt").symlink_to(tmp_path / "outside")
+    found = by_name(root)
+    out = "needs to lie inside the folder. Got a link that leads out of it. Copy the file here."
+    assert found["file.onnx"].error == f"file.onnx {out}"
+    assert found["folder"].error == f"folder {out}"
+    assert (
+        found["gone.onnx"].error
+        == "gone.onnx needs a file to lead to. Got a link that leads nowhere. Restore the file."
+    )
+    assert isinstance(found["inside.onnx"], ModelRecord)
+    assert isinstance(found["real.onnx"], ModelRecord)
+
+
+def test_a_loop_of_links_ends(tmp_path):
+    write_onnx(tmp_path / "a" / "m.onnx")
+    (tmp_path / "a" / "again").symlink_to(tmp_path)
+    (tmp_path / "self.onnx").symlink_to("self.onnx")
+    assert [item.model_id.split("@")[0] for item in listed(tmp_path)] == ["folder:a/m.onnx", "folder:self.onnx"]
+
+
+def test_a_pipe_is_refused_and_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "m.onnx")
+    os.mkfifo(tmp_path / "log")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    os.mkfifo(folder / "config.json")
+    failures = listed(tmp_path)
+    assert [failure.model_id for failure in failures] == ["folder:m.onnx", "folder:model"]
+    assert failures[0].error == "m.onnx needs to be a regular file. Got a pipe, socket or device. Remove it."
+
+
+def test_a_directory_whose_config_leads_out_is_refused(tmp_path):
+    folder = tmp_path / "models" / "bert"
+    folder.mkdir(parents=True)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    (folder / "config.json").symlink_to(tmp_path / "config.json")
+    (failure,) = listed(tmp_path / "models")
+    assert failure.error.startswith("config.json needs to lie inside the folder.")
+
+
+def test_a_snapshot_of_the_hubs_cache_may_link_into_its_blobs(tmp_path):
+    snapshot = tmp_path / "models--org--name" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    blob = write_onnx(tmp_path / "models--org--name" / "blobs" / "x.onnx")
+    (snapshot / "m.onnx").symlink_to(os.path.relpath(blob, snapshot))
+    write_onnx(tmp_path / "stranger.onnx")
+    (snapshot / "n.onnx").symlink_to(tmp_path / "stranger.onnx")
+    found = by_name(snapshot)
+    assert isinstance(found["m.onnx"], ModelRecord)
+    assert isinstance(found["n.onnx"], Failure)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may read everything")
+def test_an_unreadable_file_is_a_failure(tmp_path):
+    write_onnx(tmp_path / "m.onnx").chmod(0)
+    (failure,) = listed(tmp_path)
+    assert failure.error == "m.onnx could not be read. Got permission denied. Mend its name or permissions."
+
+
+def test_names_that_cannot_be_printed_are_escaped(tmp_path):
+    write_onnx(tmp_path / "a\nb\x1b.onnx")
+    assert listed(tmp_path)[0].name == "a\\nb\\x1b.onnx"
+
+
+def test_a_tree_without_end_is_left_at_a_stated_depth(tmp_path):
+    deep = tmp_path.joinpath(*["d"] * 70)
+    deep.mkdir(parents=True)
+    write_onnx(tmp_path / "m.onnx")
+    failure, record = listed(tmp_path)
+    assert failure.model_id == "folder:" + "/".join(["d"] * 65)
+    assert failure.error == "d needs to lie at most 64 folders deep. Got a deeper tree. Rank that folder itself."
+    assert record.name == "m.onnx"
+
+
+def test_a_path_longer_than_the_system_takes_is_a_failure(tmp_path):
+    top, name = Path.cwd(), "d" * 200
+    os.chdir(tmp_path)
+    try:
+        for _ in range(25):
+            Path(name).mkdir()
+            os.chdir(name)
+    finally:
+        os.chdir(top)
+    (failure,) = listed(tmp_path)
+    assert failure.error == f"{name} could not be read. Got file name too long. Mend its name or permissions."
+
+
+def test_the_zoo_is_listed_whole():
+    if not ZOO.is_dir():
+        pytest.skip("the development zoo is not beside this repository")
+    items = listed(ZOO)
+    assert not [item for item in items if isinstance(item, Failure)]
+    names = {item.name for item in items}
+    assert {path.name for path in ZOO.glob("*.onnx")} | {path.name for path in ZOO.glob("*.pt2")} <= names
+    assert "mobilenetv2_100_224_tf2ptq.timm" in names
+    assert len({item.model_id for item in items}) == len(items)
