@@ -89,7 +89,7 @@ def test_no_groups_without_duplicates():
 
 
 def test_one_group_is_refused():
-    with pytest.raises(DataError, match="at least 2 groups of samples. Got 1."):
+    with pytest.raises(DataError, match=r"at least 2 groups of samples\. Got 1\."):
         probe_of(IMAGES, LABELS, groups=["a"] * 60)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import shutil
 import sys
@@ -12,12 +13,20 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from neuralrank import __version__, registry
 from neuralrank.errors import NeuralrankError, OutputError, UsageError
-from neuralrank.types import Failure, Ranking
+from neuralrank.types import Failure, Ranking, Task
 
 app = typer.Typer(
     name="neuralrank",
@@ -38,6 +47,9 @@ Data = Annotated[
 
 def main() -> None:
     """Run the command line; every error of the user's ends as one sentence and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows '?' in its place
     try:
         code = app(standalone_mode=False, prog_name="neuralrank")
     except NeuralrankError as error:
@@ -96,6 +108,7 @@ def rank(
     ] = None,
     model_memory: Annotated[float | None, typer.Option(help="Memory one model may use, in GB.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads a model may use.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Models that run at once.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if any model failed.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
 ) -> int:
@@ -106,14 +119,12 @@ def rank(
     chosen = _format(format_, out)
     if out is not None:
         _check_writable(out)
-    if task not in (None, "classification", "regression"):
-        raise UsageError(f"--task needs classification or regression. Got {task!r}. Leave it out to have it detected.")
     columns = {"input_column": input_column, "label_column": label_column, "group_column": group_column}
-    target = open_target(data, split=split, task=task, **columns)
+    target = open_target(data, split=split, task=_task(task), **columns)
     notes = Console(stderr=True, highlight=False, quiet=quiet)
     for note in target.notes:
         notes.print(Text(note, style="dim"), soft_wrap=True)
-    limits = _limits(engine.default_limits(), model_timeout, model_memory, threads)
+    limits = _limits(engine.default_limits(), model_timeout, model_memory, threads, jobs)
     if layer == "list":
         return _list_layers(models, target, limits)
     with _ProgressView(notes, enabled=not quiet) as view:
@@ -169,6 +180,13 @@ def demo(
 
 
 # --- output ------------------------------------------------------------------------------------------------------
+
+
+def _task(given: str | None) -> Task | None:
+    match given:
+        case None | "classification" | "regression":
+            return given
+    raise UsageError(f"--task needs classification or regression. Got {given!r}. Leave it out to have it detected.")
 
 
 def _format(given: str | None, out: Path | None) -> str:
@@ -227,28 +245,42 @@ def _check_writable(out: Path) -> None:
     try:
         if out.is_dir():
             raise IsADirectoryError(None, "it is a folder")
-        with tempfile.TemporaryFile(dir=out.parent):
+        if out.exists() and not os.access(out, os.W_OK):
+            raise PermissionError(None, "it is read-only")
+        if _is_device(out):
+            return
+        with tempfile.TemporaryFile(dir=Path(os.path.realpath(out)).parent):
             pass
     except OSError as error:
         raise _cannot_write(out, error) from None
 
 
 def _write_file(out: Path, text: str) -> None:
-    """Write through a temporary name: the file is whole or as it was."""
+    """Write through a temporary name: the file is whole or as it was. A link stays one, and so does a device."""
+    text = text if text.endswith("\n") else text + "\n"
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+        if _is_device(out):
+            out.write_text(text, encoding="utf-8", newline="")
+            return
+        target = Path(os.path.realpath(out))
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                file.write(text if text.endswith("\n") else text + "\n")
+                file.write(text)
             mask = os.umask(0)
             os.umask(mask)
             Path(temporary).chmod(0o666 & ~mask)
-            Path(temporary).replace(out)
+            Path(temporary).replace(target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
         raise _cannot_write(out, error) from None
+
+
+def _is_device(path: Path) -> bool:
+    """Return whether a path leads to a pipe or device, which would be lost if a file took its place."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _cannot_write(out: Path, error: OSError) -> OutputError:
@@ -286,10 +318,11 @@ def _list_layers(models: list[Path], target: Any, limits: Any) -> int:
     return 0 if n_listed else 1
 
 
-def _limits(default: Any, timeout: float | None, memory_gb: float | None, threads: int | None) -> Any:
+def _limits(default: Any, timeout: float | None, memory_gb: float | None, threads: int | None, jobs: int | None) -> Any:
     from neuralrank import ranking as engine
 
-    for option, value in (("--model-timeout", timeout), ("--model-memory", memory_gb), ("--threads", threads)):
+    options = {"--model-timeout": timeout, "--model-memory": memory_gb, "--threads": threads, "--jobs": jobs}
+    for option, value in options.items():
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"{option} needs a finite number above 0. Got {value:g}. Leave it out for the default.")
     return dataclasses.replace(
@@ -297,6 +330,7 @@ def _limits(default: Any, timeout: float | None, memory_gb: float | None, thread
         timeout_seconds=timeout or default.timeout_seconds,
         memory_bytes=int(min((memory_gb or 0) * 1e9, engine.MAX_MEMORY_BYTES)) or default.memory_bytes,
         n_threads=threads or default.n_threads,
+        n_jobs=jobs or default.n_jobs,
     )
 
 
@@ -305,23 +339,23 @@ def _say_error(message: str) -> None:
 
 
 class _ProgressView:
-    """A bar over models and one over the samples of the present model; plain lines where there is no terminal."""
+    """A bar over models and one for each that is running; plain lines where there is no terminal."""
 
     def __init__(self, console: Console, *, enabled: bool) -> None:
         self._console = console
-        self._live = enabled and console.is_terminal
         self._plain = enabled and not console.is_terminal
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        self._bars = Progress(*columns, console=console, transient=True, disable=not self._live)
+        live = enabled and console.is_terminal
+        self._bars = Progress(*columns, console=console, transient=True, disable=not live)
         self._models = self._bars.add_task("models", total=None)
-        self._samples = self._bars.add_task("", total=None, visible=False)
+        self._running: dict[str, TaskID] = {}
 
     def __enter__(self) -> _ProgressView:
         self._bars.start()
@@ -331,17 +365,17 @@ class _ProgressView:
         self._bars.stop()
 
     def update(self, event: Any) -> None:
-        """Show one event of the run."""
-        name = event.model if len(event.model) <= 32 else "…" + event.model[-31:]
-        self._bars.update(self._models, completed=event.n_models_done, total=event.n_models)
-        self._bars.update(
-            self._samples,
-            description=name.replace("[", "\\["),
-            completed=event.n_samples_done,
-            total=event.n_samples,
-            visible=event.outcome is None,
-        )
-        if event.outcome is None or not self._plain:
+        """Show one event of the run; events come from several threads."""
+        if event.n_models_done is None:
+            if event.model not in self._running:
+                name = event.model if len(event.model) <= 32 else "…" + event.model[-31:]
+                self._running[event.model] = self._bars.add_task(name, total=event.n_samples)
+            self._bars.update(self._running[event.model], completed=event.n_samples_done)
             return
-        told = f"failed ({event.outcome.stage})" if isinstance(event.outcome, Failure) else f"{event.outcome:.3f}"
-        self._console.print(Text(f"[{event.n_models_done}/{event.n_models}] {event.model}: {told}"), soft_wrap=True)
+        if event.model in self._running:
+            self._bars.remove_task(self._running.pop(event.model))
+        self._bars.update(self._models, completed=event.n_models_done, total=event.n_models)
+        if self._plain and event.outcome is not None:
+            told = f"failed ({event.outcome.stage})" if isinstance(event.outcome, Failure) else f"{event.outcome:.3f}"
+            line = f"[{event.n_models_done}/{event.n_models}] {event.model}: {told}"
+            self._console.print(Text(line), soft_wrap=True)

@@ -7,12 +7,14 @@ are the probe; on the other half a head is trained for every model, and its accu
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from neuralrank import settings
 from neuralrank.evaluation import head_accuracy, regret_at_k, weighted_tau
@@ -93,13 +95,18 @@ def _head_accuracies(
 ) -> dict[str, float]:
     cache = feature_cache(Path(cache_dir) if cache_dir is not None else settings.cache_dir())
     probe = read_probe(target, n_samples=len(target.labels), seed=0, max_unreadable=0.0, cache=cache)
-    accuracies: dict[str, float] = {}
-    with Extraction(probe=probe, cache=cache, limits=default_limits()) as extraction:
-        for n_done, record in enumerate(records):
-            features = extraction.features(record)
-            if progress is not None:
-                progress(_checking(record, n_done, len(records), len(probe)))
-            accuracies[record.model_id] = _accuracy(features, probe.labels)
+    limits = default_limits()
+    with Extraction(probe=probe, cache=cache, limits=limits) as extraction:
+
+        def check(record: ModelRecord) -> float:
+            return _accuracy(extraction.features(record), probe.labels)
+
+        accuracies: dict[str, float] = {}
+        with threadpool_limits(limits.threads_each), ThreadPoolExecutor(limits.jobs) as pool:
+            for record, accuracy in zip(records, pool.map(check, records), strict=True):
+                accuracies[record.model_id] = accuracy
+                if progress is not None:
+                    progress(_checked(record, len(accuracies), len(records), len(probe)))
     return accuracies
 
 
@@ -108,7 +115,7 @@ def _accuracy(features: Features | Failure, labels: NDArray[np.int64]) -> float:
     return 0.0 if isinstance(features, Failure) else head_accuracy(features.values, labels)
 
 
-def _checking(record: ModelRecord, n_done: int, n_models: int, n_samples: int) -> Progress:
+def _checked(record: ModelRecord, n_done: int, n_models: int, n_samples: int) -> Progress:
     return Progress(
         model=f"head for {record.name}",
         n_models_done=n_done,

@@ -12,9 +12,9 @@ import queue
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +40,7 @@ VERSION = 1
 """Raised when the same inputs would give other features."""
 
 MAX_FEATURES = 65_536
+MAX_DEFAULT_JOBS = 4
 _PROGRESS_SECONDS = 0.2
 _BATCH_PIXELS = 32 * 224 * 224
 _MAX_BATCH = 128
@@ -52,9 +53,26 @@ class Limits:
     timeout_seconds: float = 300.0
     """Without a sign of progress, a model is stopped after this long."""
     memory_bytes: int = 0
-    """0: 80 % of the machine's memory."""
+    """0: 80 % of the machine's memory, divided among the jobs."""
     n_threads: int = 0
-    """0: one per core this process may use."""
+    """0: the cores this process may use, divided among the jobs."""
+    n_jobs: int = 0
+    """Models that run at once; 0: one per core, at most 4. Small models use cores better side by side than alone."""
+
+    @property
+    def jobs(self) -> int:
+        """Number of models that run at once."""
+        return self.n_jobs or min(available_cores(), MAX_DEFAULT_JOBS)
+
+    @property
+    def threads_each(self) -> int:
+        """Threads of each model."""
+        return self.n_threads or max(1, available_cores() // self.jobs)
+
+    @property
+    def memory_each_bytes(self) -> int:
+        """Memory bound of each model."""
+        return self.memory_bytes or int(0.8 * total_memory_bytes() / self.jobs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +94,10 @@ class Extraction:
     probe: Probe
     cache: FeatureCache | None
     limits: Limits = field(default_factory=Limits)
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set it to end the models that are running."""
     _scratch: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Extraction:
         """Return itself."""
@@ -88,18 +109,15 @@ class Extraction:
             folder.cleanup()
         self._scratch.clear()
 
-    @cached_property
+    @property
     def scratch(self) -> Path:
         """A folder of its own, with the decoded samples in it: they are decoded when the first model needs them."""
-        try:
-            folder = tempfile.TemporaryDirectory(prefix="neuralrank-", ignore_cleanup_errors=True)
-        except OSError as error:
-            raise OutputError(
-                f"A scratch folder is needed. Got: {error.strerror or error}. Set TMPDIR to a folder with room."
-            ) from error
-        self._scratch.append(folder)
-        write_samples(self.probe, Path(folder.name))
-        return Path(folder.name)
+        with self._lock:
+            if not self._scratch:
+                folder = _scratch_folder()
+                write_samples(self.probe, Path(folder.name))
+                self._scratch.append(folder)
+            return Path(self._scratch[0].name)
 
     def features(
         self, record: ModelRecord, *, layer: str | None = None, on_progress: Callable[[int], None] = lambda _: None
@@ -126,10 +144,11 @@ class Extraction:
                 cached=True,
                 warnings=tuple(metadata["warnings"]),
             )
-        outcome = self._run("extract_in_worker", record, {"layer": layer}, on_progress)
+        file = self.scratch / f"{uuid.uuid4().hex}.npy"  # not the key: copies of one model may run side by side
+        outcome = self._run("extract_in_worker", record, {"layer": layer, "out": str(file)}, on_progress)
         if outcome.result is None:
             return Failure(model_id=record.model_id, stage=outcome.stage, error=outcome.error or "unknown")
-        return self._collect(record, key, outcome.result)
+        return self._collect(record, key, file, outcome.result)
 
     def layers(self, record: ModelRecord) -> tuple[tuple[str, ...], str] | Failure:
         """Return the layers of one model that can be chosen, and its default; runs no forward pass."""
@@ -156,27 +175,27 @@ class Extraction:
         payload = {
             "format": record.facts.format,
             "path": str(record.path),
-            "scratch": str(self.scratch),
+            "samples": str(self.scratch),
             "modality": self.probe.target.modality,
-            "n_threads": self.limits.n_threads or available_cores(),
+            "n_threads": self.limits.threads_each,
             **options,
         }
         outcome = worker_process(
             f"{__name__}:{function}",
             payload,
             timeout_seconds=self.limits.timeout_seconds,
-            memory_bytes=self.limits.memory_bytes or int(0.8 * total_memory_bytes()),
-            n_threads=payload["n_threads"],
+            memory_bytes=self.limits.memory_each_bytes,
+            n_threads=self.limits.threads_each,
             scratch=self.scratch,
             on_message=lambda message: on_progress(int(message.get("n_done", 0))),
+            stop=self.stop,
         )
         if outcome.result is None and issubclass(outcome.kind, OutputError):
             raise outcome.kind(outcome.error)
         return outcome
 
-    def _collect(self, record: ModelRecord, key: str, result: Mapping[str, Any]) -> Features | Failure:
+    def _collect(self, record: ModelRecord, key: str, file: Path, result: Mapping[str, Any]) -> Features | Failure:
         """Check what the worker wrote, and keep it."""
-        file = self.scratch / "features.npy"
         values = np.load(file, allow_pickle=False)
         file.unlink()
         features = Features(
@@ -208,6 +227,15 @@ class Extraction:
         return features
 
 
+def _scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="neuralrank-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise OutputError(
+            f"A scratch folder is needed. Got: {error.strerror or error}. Set TMPDIR to a folder with room."
+        ) from error
+
+
 def available_cores() -> int:
     """Return the number of cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -229,10 +257,9 @@ def list_layers_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[st
 
 
 def extract_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
-    """Load one model, run it over the decoded samples and write `features.npy` into the scratch folder."""
+    """Load one model, run it over the decoded samples and write the features to the file `out`."""
     send({"stage": "load"})
-    scratch = Path(payload["scratch"])
-    samples = open_samples(scratch)
+    samples = open_samples(Path(payload["samples"]))
     encoder = _load(payload)
     layer = _checked_layer(encoder, payload["layer"])
     send({"stage": "extract", "n_done": 0})
@@ -240,10 +267,11 @@ def extract_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[str, A
     values = _encode_all(encoder, layer, samples, payload["modality"], send)
     seconds = time.perf_counter() - start
     try:
-        np.save(scratch / "features.npy", values, allow_pickle=False)
+        np.save(payload["out"], values, allow_pickle=False)
     except OSError as error:
         raise OutputError(
-            f"Features need room in {str(scratch)!r}. Got: {error.strerror or error}. Set TMPDIR to another folder."
+            f"Features need room in {str(Path(payload['out']).parent)!r}. Got: {error.strerror or error}. "
+            "Set TMPDIR to another folder."
         ) from error
     return {"layer": layer, "extract_seconds": seconds, "warnings": list(encoder.warnings)}
 

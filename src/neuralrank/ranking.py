@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import platform
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from neuralrank import registry, settings
 from neuralrank.errors import DataError, NothingRankedError, UsageError
@@ -54,10 +56,11 @@ Models = str | Path | Source | Sequence[str | Path]
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What a run is doing; handed to the `progress` callback of `rank`."""
+    """What a run is doing; handed to the `progress` callback of `rank`, also from other threads than the caller's."""
 
     model: str
-    n_models_done: int
+    n_models_done: int | None
+    """Given when a model has ended."""
     n_models: int
     n_samples_done: int
     n_samples: int
@@ -86,7 +89,7 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
     probe: int = DEFAULT_PROBE,
     seed: int = 0,
     layer: str | None = None,
-    groups: ArrayLike | None = None,
+    groups: Sequence[Hashable] | NDArray[Any] | None = None,
     input_column: str | None = None,
     label_column: str | None = None,
     group_column: str | None = None,
@@ -159,6 +162,7 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         target, n_samples=probe, seed=seed, max_unreadable=settings.number("max_unreadable"), cache=cache
     )
     run = _Run(
+        n_models=len(listed),
         probe=drawn,
         score=score,
         scorer_names=tuple(usable),
@@ -201,6 +205,7 @@ def default_limits() -> Limits:
         timeout_seconds=settings.number("model_timeout"),
         memory_bytes=int(min(settings.number("model_memory") * 1e9, MAX_MEMORY_BYTES)),
         n_threads=int(settings.number("threads")),
+        n_jobs=int(settings.number("jobs")),
     )
 
 
@@ -213,42 +218,43 @@ class _Run:
     scorer_names: tuple[str, ...]
     seed: int
     layer: str | None
+    n_models: int
     report: Callable[[Progress], None]
 
     def try_all(
         self, listed: Sequence[ModelRecord | Failure], extraction: Extraction
     ) -> tuple[list[_Trial], list[Failure], str]:
         """Try every model; return the trials, the failures and what stopped the loop."""
-        trials: list[_Trial] = []
-        failures: list[Failure] = []
-        try:
-            for n_done, item in enumerate(listed):
-                outcome = self._try_one(item, extraction, n_done, len(listed))
-                if isinstance(outcome, Failure):
-                    failures.append(outcome)
-                else:
-                    trials.append(outcome)
-                name = item.model_id if isinstance(item, Failure) else item.name
-                told = outcome if isinstance(outcome, Failure) else outcome.scores[self.score].value
-                self._tell(name, n_done + 1, len(listed), 0, told)
-        except KeyboardInterrupt:
-            if not trials:
-                raise
-            return trials, failures, f"interrupted after {len(trials) + len(failures)} of {len(listed)} models"
-        return trials, failures, "all models scored"
+        outcomes: dict[int, _Trial | Failure] = {}
+        stopped = "all models scored"
+        limits = extraction.limits
+        # Scores are computed in the same threads that wait for the workers: each gets its share of the cores.
+        with threadpool_limits(limits.threads_each), ThreadPoolExecutor(limits.jobs) as pool:
+            places = {pool.submit(self._try_one, item, extraction): place for place, item in enumerate(listed)}
+            try:
+                for future in as_completed(places):
+                    place = places[future]
+                    outcomes[place] = future.result()
+                    self._tell(listed[place], outcome=outcomes[place], n_done=len(outcomes))
+            except BaseException as error:
+                extraction.stop.set()
+                pool.shutdown(cancel_futures=True)
+                n_scored = sum(isinstance(outcome, _Trial) for outcome in outcomes.values())
+                if not isinstance(error, KeyboardInterrupt) or not n_scored:
+                    raise
+                stopped = f"interrupted after {len(outcomes)} of {len(listed)} models"
+        in_order = [outcomes[place] for place in sorted(outcomes)]
+        trials = [outcome for outcome in in_order if isinstance(outcome, _Trial)]
+        return trials, [outcome for outcome in in_order if isinstance(outcome, Failure)], stopped
 
-    def _try_one(
-        self, item: ModelRecord | Failure, extraction: Extraction, n_done: int, n_models: int
-    ) -> _Trial | Failure:
+    def _try_one(self, item: ModelRecord | Failure, extraction: Extraction) -> _Trial | Failure:
         if isinstance(item, Failure):
             return item
         mismatch = self._mismatch(item)
         if mismatch is not None:
             return mismatch
         features = extraction.features(
-            item,
-            layer=self.layer,
-            on_progress=lambda n_samples: self._tell(item.name, n_done, n_models, n_samples, None),
+            item, layer=self.layer, on_progress=lambda n_samples: self._tell(item, n_samples=n_samples)
         )
         if isinstance(features, Failure):
             return features
@@ -304,15 +310,22 @@ class _Run:
 
         return jackknife_terms(value, prepared.labels, probe.groups, seed=self.seed)
 
-    def _tell(self, model: str, n_done: int, n_models: int, n_samples: int, outcome: Failure | float | None) -> None:
+    def _tell(
+        self,
+        item: ModelRecord | Failure,
+        *,
+        n_samples: int = 0,
+        outcome: _Trial | Failure | None = None,
+        n_done: int | None = None,
+    ) -> None:
         self.report(
             Progress(
-                model=model,
+                model=item.name if isinstance(item, ModelRecord) else item.model_id,
                 n_models_done=n_done,
-                n_models=n_models,
+                n_models=self.n_models,
                 n_samples_done=n_samples,
                 n_samples=len(self.probe),
-                outcome=outcome,
+                outcome=outcome.scores[self.score].value if isinstance(outcome, _Trial) else outcome,
             )
         )
 

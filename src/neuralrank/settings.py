@@ -20,14 +20,20 @@ class Setting:
 
 SETTINGS = (
     Setting(name="cache_dir", default="~/.cache/neuralrank", unit="path", help="Where extracted features are kept."),
-    Setting(name="threads", default="0", unit="count", help="Threads a model may use; 0: one per available core."),
+    Setting(name="threads", default="0", unit="count", help="Threads a model may use; 0: its share of the cores."),
+    Setting(name="jobs", default="0", unit="count", help="Models that run at once; 0: one per core, at most 4."),
     Setting(
         name="model_timeout",
         default="300",
         unit="seconds",
         help="Longest time without progress before a model is stopped.",
     ),
-    Setting(name="model_memory", default="0", unit="GB", help="Memory one model may use; 0: 80 % of the machine's."),
+    Setting(
+        name="model_memory",
+        default="0",
+        unit="GB",
+        help="Memory one model may use; 0: its share of 80 % of the machine's.",
+    ),
     Setting(
         name="max_unreadable", default="0.05", unit="share", help="Largest part of the probe that may be unreadable."
     ),

@@ -92,9 +92,9 @@ def _sum_by_group(
     """Return sums of shape (n_models, n_groups) and group sizes of shape (n_groups,)."""
     if groups is None:
         return terms, np.ones(terms.shape[1])
-    sizes = np.bincount(groups)
-    sums = np.stack([np.bincount(groups, weights=row, minlength=len(sizes)) for row in terms])
-    return sums[:, sizes > 0], sizes[sizes > 0].astype(np.float64)
+    sizes = np.bincount(groups).astype(np.float64)
+    sums = np.stack([np.bincount(groups, weights=row) for row in terms]).astype(np.float64)
+    return sums[:, sizes > 0], sizes[sizes > 0]
 
 
 def _standard_errors(deviations: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:

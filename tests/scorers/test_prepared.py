@@ -96,12 +96,12 @@ def test_bad_arrays_get_one_sentence(case):
 def test_groups_have_to_fit():
     with pytest.raises(DataError, match=r"Groups need the shape \(20,\). Got \(3,\)"):
         score("neuralrank", GOOD, HALVES, groups=[1, 2, 3])
-    with pytest.raises(DataError, match="at least 2 groups. Got 1"):
+    with pytest.raises(DataError, match=r"at least 2 groups\. Got 1"):
         score("neuralrank", GOOD, HALVES, groups=["p"] * 20)
 
 
 def test_a_score_that_is_not_defined_for_the_task_says_so():
-    with pytest.raises(DataError, match="h_score is defined for classification. Got regression labels"):
+    with pytest.raises(DataError, match=r"h_score is defined for classification. Got regression labels"):
         score("h_score", GOOD, GOOD[:, 0])
 
 

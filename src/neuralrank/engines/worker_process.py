@@ -9,6 +9,7 @@ import os
 import selectors
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -41,6 +42,10 @@ class _SilentError(Exception):
     """No message in time."""
 
 
+class _StoppedError(Exception):
+    """The caller wants no more of it."""
+
+
 class _GarbledError(Exception):
     """Bytes in the pipe that are no message."""
 
@@ -58,6 +63,7 @@ def worker_process(
     n_threads: int = 0,
     scratch: Path,
     on_message: Callable[[Mapping[str, Any]], None] = _ignore,
+    stop: threading.Event | None = None,
 ) -> JobOutcome:
     """Run `function(payload, send)` in a new process and wait for its result.
 
@@ -72,6 +78,7 @@ def worker_process(
         n_threads: threads that numerical libraries may start; 0 leaves the choice to them.
         scratch: folder for the job's files; what the worker printed stays there as `worker-*.log` if it failed.
         on_message: called with each message in the order sent; what it raises ends the job and is passed on.
+        stop: ends the job soon after it is set, from whatever thread.
 
     Returns:
         The result, or the sentence of the failure. Nothing that the job does raises here.
@@ -93,7 +100,9 @@ def worker_process(
             return JobOutcome(result=None, error=text, stage="load")
         finally:
             os.close(write_end)
-        outcome = _follow(process, read_end, log_file, timeout_seconds, memory_bytes, on_message)
+        outcome = _follow(
+            process, read_end, log_file, timeout_seconds, memory_bytes, on_message, stop or threading.Event()
+        )
         if outcome.error is None:
             log_file.unlink(missing_ok=True)
         return outcome
@@ -109,11 +118,12 @@ def _follow(
     timeout_seconds: float,
     memory_bytes: int,
     on_message: Callable[[Mapping[str, Any]], None],
+    stop: threading.Event,
 ) -> JobOutcome:
     """Take messages until the job has ended one way or another; leaves no process of its group behind."""
     stage: Stage = "load"
     try:
-        for message in _messages(process, pipe, log_file, timeout_seconds):
+        for message in _messages(process, pipe, log_file, timeout_seconds, stop):
             if "result" in message:
                 return JobOutcome(result=message["result"], error=None, stage=stage)
             if "error" in message:
@@ -125,6 +135,8 @@ def _follow(
         return JobOutcome(result=None, error=_failures.ended(stage, returncode, log_file, memory_bytes), stage=stage)
     except _SilentError:
         return JobOutcome(result=None, error=_failures.silence(stage, timeout_seconds), stage=stage)
+    except _StoppedError:
+        return JobOutcome(result=None, error="The run was stopped before this model was done.", stage=stage)
     except _GarbledError:
         return JobOutcome(result=None, error=_failures.garbled(stage), stage=stage)
     finally:
@@ -144,7 +156,7 @@ def _raised(error: Mapping[str, Any], stage: Stage, memory_bytes: int) -> JobOut
 
 
 def _messages(
-    process: subprocess.Popen[bytes], pipe: int, log_file: Path, timeout_seconds: float
+    process: subprocess.Popen[bytes], pipe: int, log_file: Path, timeout_seconds: float, stop: threading.Event
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the messages until the worker has closed the pipe or has ended."""
     pending = b""
@@ -169,6 +181,8 @@ def _messages(
                 return
             else:
                 _bound_log(log_file)
+            if stop.is_set():
+                raise _StoppedError
             if time.monotonic() > deadline:
                 raise _SilentError
 

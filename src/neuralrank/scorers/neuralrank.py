@@ -3,7 +3,7 @@
 The paper states the idea and not the formula; this formula is ours. Ridge regression onto the one-hot classes gives
 each sample a held-out discriminant (closed form, without the sample's group); a softmax with one inverse temperature
 turns it into class probabilities. Penalty and inverse temperature are the ones of the best held-out likelihood. At an
-inverse temperature of zero the probabilities are the class frequencies, so features that say nothing get 0 whatever their number is.
+inverse temperature of zero the probabilities are the class frequencies: features that say nothing get 0, however many.
 """
 
 from __future__ import annotations
