@@ -144,7 +144,7 @@ def second_run(zoo: Path, data: Path) -> dict:
         for name in names:
             shutil.copy(zoo / name, folder)
             shutil.copy((zoo / name).with_suffix(".json"), folder)
-        command = [sys.executable, "-m", "neuralrank.cli", "rank", folder, "--data", str(data), "--quiet"]
+        command = [sys.executable, "-m", "neuralrank", "rank", folder, "--data", str(data), "--quiet"]
         command += ["--format", "json", "--cache-dir", f"{folder}/cache"]
         seconds = []
         for _ in range(3):

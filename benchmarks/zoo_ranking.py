@@ -29,7 +29,7 @@ N_DRAWS = 2_000
 
 def run(zoo: Path, data: Path, out: Path) -> dict:
     """Return the JSON of one ranking, and add the wall seconds of the command."""
-    command = [sys.executable, "-m", "neuralrank.cli", "rank", str(zoo), "--data", str(data), "--format", "json"]
+    command = [sys.executable, "-m", "neuralrank", "rank", str(zoo), "--data", str(data), "--format", "json"]
     start = time.perf_counter()
     text = subprocess.run([*command, "--cache-dir", str(out / "cache")], check=True, stdout=subprocess.PIPE).stdout
     seconds = time.perf_counter() - start

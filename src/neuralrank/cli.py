@@ -6,6 +6,7 @@ import dataclasses
 import io
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -39,7 +40,7 @@ REPORTS = {"table": "text", "json": "document", "csv": "spreadsheet", "markdown"
 SUFFIXES = {".json": "json", ".csv": "csv", ".md": "markdown", ".html": "html", ".htm": "html", ".txt": "table"}
 INTERRUPTED = 130
 
-Models = Annotated[list[Path], typer.Argument(help="Folders or files with models.", show_default=False)]
+Models = Annotated[list[str], typer.Argument(help="Folders or files with models.", show_default=False)]
 Data = Annotated[
     str, typer.Option("--data", help="The data set: a folder of class folders, Parquet, CSV, JSONL or npz.")
 ]
@@ -50,6 +51,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows '?' in its place
+    _end_politely()
     try:
         code = app(standalone_mode=False, prog_name="neuralrank")
     except NeuralrankError as error:
@@ -68,6 +70,14 @@ def main() -> None:
     if code == INTERRUPTED:
         _say_error("Stopped.")
     sys.exit(code or 0)
+
+
+def _end_politely() -> None:
+    """Let a scheduler's or a closing terminal's signal do what Ctrl-C does: show what there is, and clean up."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores one of them
+            signal.signal(number, signal.default_int_handler)
 
 
 @app.callback(invoke_without_command=True)
@@ -94,7 +104,7 @@ def rank(
     layer: Annotated[
         str | None, typer.Option(help="Layer to take features from; 'list' names those of each model.")
     ] = None,
-    top: Annotated[int | None, typer.Option(help="Show only this many models.", min=1)] = None,
+    top: Annotated[int | None, typer.Option(help="Show only the first N models.", min=1)] = None,
     format_: Annotated[str | None, typer.Option("--format", help=f"Output: {', '.join(REPORTS)}.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the output to this file; its suffix sets the format.")] = None,
     input_column: Annotated[str | None, typer.Option(help="Column with the samples.")] = None,
@@ -102,7 +112,7 @@ def rank(
     group_column: Annotated[str | None, typer.Option(help="Column that says which samples belong together.")] = None,
     split: Annotated[str | None, typer.Option(help="Part of the data to use, for example train.")] = None,
     task: Annotated[str | None, typer.Option(help="classification or regression; detected if not given.")] = None,
-    cache_dir: Annotated[Path | None, typer.Option(help="Where extracted features are kept.")] = None,
+    cache_dir: Annotated[str | None, typer.Option(help="Where extracted features are kept.")] = None,
     model_timeout: Annotated[
         float | None, typer.Option(help="Seconds without progress before a model is stopped.")
     ] = None,
@@ -116,6 +126,8 @@ def rank(
     from neuralrank import ranking as engine
     from neuralrank.readers._open import open_target
 
+    if "" in (*models, data, cache_dir):
+        raise UsageError("A path is needed. Got an empty one. Check for a shell variable that is not set.")
     chosen = _format(format_, out)
     if out is not None:
         _check_writable(out)
@@ -156,13 +168,13 @@ def scores() -> None:
         scorer = registry.get("scorers", name)
         support = ["yes" if kind in scorer.tasks else "–" for kind in ("classification", "regression")]
         table.add_row(name, *support, scorer.paper)
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
 
 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where to write the HTML report.")] = Path("neuralrank-demo.html"),
-    cache_dir: Annotated[Path | None, typer.Option(help="Where extracted features are kept.")] = None,
+    cache_dir: Annotated[str | None, typer.Option(help="Where extracted features are kept.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
 ) -> int:
     """Rank the demo repository for scikit-learn's handwritten digits, then check the ranking by training heads."""
@@ -297,7 +309,7 @@ def _exit_code(result: Ranking, *, strict: bool) -> int:
     return 3 if strict and result.failures else 0
 
 
-def _list_layers(models: list[Path], target: Any, limits: Any) -> int:
+def _list_layers(models: list[str], target: Any, limits: Any) -> int:
     """Print the layers of every model; the default is marked."""
     from neuralrank.features import Extraction
     from neuralrank.probe import MIN_SAMPLES, read_probe

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,7 +100,7 @@ def read_probe(
         DataError: too many samples cannot be read, or too few are left.
     """
     indices = draw_indices(target, n_samples, seed)
-    notes = list(_notes_on_draw(target, indices, n_samples))
+    notes = list(_notes_on_draw(indices, n_samples))
     digests = _digests(target, indices, cache)
     readable = np.array([digest[0] != "!" for digest in digests])
     if not readable.all():
@@ -267,16 +268,7 @@ def _with_classes(probe: Probe) -> Probe:
     )
 
 
-def _notes_on_draw(target: Target, indices: NDArray[np.int64], n_samples: int) -> Iterator[str]:
-    if target.task == "classification":
-        counts = np.bincount(target.labels, minlength=len(target.class_names))
-        singles = [target.class_names[index] for index in np.flatnonzero(counts == 1)]
-        if singles:
-            named = ", ".join(repr(name) for name in singles[:_NAMED]) + (" and others" if singles[_NAMED:] else "")
-            yield (
-                f"{len(singles)} class{'es have' if len(singles) > 1 else ' has'} 1 sample ({named}); "
-                "a class needs at least 2 to be held out. Left out of the probe."
-            )
+def _notes_on_draw(indices: NDArray[np.int64], n_samples: int) -> Iterator[str]:
     if len(indices) > n_samples:
         yield f"The probe has {len(indices):,} samples instead of {n_samples:,}: each class needs 2."
 
@@ -289,7 +281,9 @@ def _note_unreadable(
     max_unreadable: float,
 ) -> str:
     bad = np.flatnonzero(~readable)
-    named = "; ".join(f"{target.samples.name(int(indices[place]))}: {digests[place][1:]}" for place in bad[:_NAMED])
+    named = "; ".join(
+        f"{target.samples.name(int(indices[place]))}: {_reason(digests[place][1:])}" for place in bad[:_NAMED]
+    )
     count = f"{len(bad):,} of {len(indices):,} samples could not be read ({named}{'; …' if len(bad) > _NAMED else ''})"
     if len(bad) > max_unreadable * len(indices):
         raise DataError(
@@ -297,3 +291,9 @@ def _note_unreadable(
             "Repair the files, or raise NEURALRANK_MAX_UNREADABLE."
         )
     return f"{count}; left out."
+
+
+def _reason(sentence: str) -> str:
+    """Return what was got, of a message that says what was needed, what was got and what to do."""
+    found = re.search(r"\bGot (.+?)\.(?: |$)", sentence)
+    return found.group(1) if found else sentence

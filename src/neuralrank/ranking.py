@@ -118,7 +118,7 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         task: "classification" or "regression"; None: detected.
         cache_dir: where features are kept; None: the setting `cache_dir`.
         limits: what one model may use; None: the settings.
-        progress: called as the run goes on.
+        progress: called with a `Progress` as the run goes on, also from other threads.
 
     Returns:
         The ranking, models best first. Ctrl-C after the first scored model returns what there is.

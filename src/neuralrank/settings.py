@@ -1,5 +1,6 @@
 """The table of process settings: an argument beats the environment, the environment beats the default."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +17,22 @@ class Setting:
     default: str
     unit: str
     help: str
+    whole: bool = False
+    maximum: float = math.inf
 
 
 SETTINGS = (
     Setting(name="cache_dir", default="~/.cache/neuralrank", unit="path", help="Where extracted features are kept."),
-    Setting(name="threads", default="0", unit="count", help="Threads a model may use; 0: its share of the cores."),
-    Setting(name="jobs", default="0", unit="count", help="Models that run at once; 0: one per core, at most 4."),
+    Setting(
+        name="threads",
+        default="0",
+        unit="count",
+        help="Threads a model may use; 0: its share of the cores.",
+        whole=True,
+    ),
+    Setting(
+        name="jobs", default="0", unit="count", help="Models that run at once; 0: one per core, at most 4.", whole=True
+    ),
     Setting(
         name="model_timeout",
         default="300",
@@ -35,7 +46,11 @@ SETTINGS = (
         help="Memory one model may use; 0: its share of 80 % of the machine's.",
     ),
     Setting(
-        name="max_unreadable", default="0.05", unit="share", help="Largest part of the probe that may be unreadable."
+        name="max_unreadable",
+        default="0.05",
+        unit="share",
+        help="Largest part of the probe that may be unreadable.",
+        maximum=1.0,
     ),
 )
 
@@ -53,13 +68,16 @@ def number(name: str, environ: Mapping[str, str] = os.environ) -> float:
         UsageError: the environment holds something else.
     """
     text = get(name, environ)
+    setting = next(setting for setting in SETTINGS if setting.name == name)
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise UsageError(f"NEURALRANK_{name.upper()} needs a number of at least 0. Got {text!r}. Correct or unset it.")
-    return value
+        value = math.nan
+    if 0 <= value <= setting.maximum and value < math.inf and not (setting.whole and value % 1):
+        return value
+    kind = "a whole number" if setting.whole else "a number"
+    bounds = "of at least 0" if setting.maximum == math.inf else f"from 0 to {setting.maximum:g}"
+    raise UsageError(f"NEURALRANK_{name.upper()} needs {kind} {bounds}. Got {text!r}. Correct or unset it.")
 
 
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:

@@ -122,7 +122,7 @@ def test_one_class_only() -> None:
 def test_classes_with_one_sample_each_are_named_together() -> None:
     assert open_target((FEATURES, ["a", "b", "c", "c"])).notes == (
         "2 classes have 1 sample each ('a', 'b'); "
-        "a class needs 2 samples before a model can be tested on one it was not fitted to.",
+        "a class needs at least 2 to be held out, so the probe leaves them out.",
     )
 
 

@@ -290,7 +290,7 @@ def test_a_class_with_one_sample_is_kept_with_a_note(photos: Path) -> None:
     target = open_target(photos)
     assert target.class_names == ("bird", "cat", "dog")
     assert target.notes == (
-        "Class 'bird' has 1 sample; a class needs 2 samples before a model can be tested on one it was not fitted to.",
+        "Class 'bird' has 1 sample; a class needs at least 2 to be held out, so the probe leaves it out.",
     )
 
 

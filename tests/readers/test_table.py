@@ -163,7 +163,7 @@ def test_class_label_features_are_found_under_any_name(tmp_path: Path) -> None:
         "Labels come from column 'kind' (it has class names); --label-column names another.",
         f"1 sample without a label in column 'kind' of {str(tmp_path / 'a.parquet')!r}: left out.",
         "1 of 3 stated classes has no sample: 'y'.",
-        "Class 'z' has 1 sample; a class needs 2 samples before a model can be tested on one it was not fitted to.",
+        "Class 'z' has 1 sample; a class needs at least 2 to be held out, so the probe leaves it out.",
     )
 
 

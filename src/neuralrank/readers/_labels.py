@@ -288,7 +288,7 @@ def _lonely(names: Sequence[str], sizes: NDArray[np.int64]) -> list[str]:
     lonely = [name for name, size in zip(names, sizes, strict=True) if size == 1]
     if not lonely:
         return []
-    need = "a class needs 2 samples before a model can be tested on one it was not fitted to."
+    need = "a class needs at least 2 to be held out, so the probe leaves"
     if len(lonely) == 1:
-        return [f"Class {lonely[0]!r} has 1 sample; {need}"]
-    return [f"{len(lonely)} classes have 1 sample each ({quoted(lonely, 5)}); {need}"]
+        return [f"Class {lonely[0]!r} has 1 sample; {need} it out."]
+    return [f"{len(lonely)} classes have 1 sample each ({quoted(lonely, 5)}); {need} them out."]
