@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 N_DRAWS = 2_000
@@ -105,7 +105,7 @@ def _standard_errors(deviations: NDArray[np.float64], sizes: NDArray[np.float64]
 
 
 def _quantile(n_groups: int) -> float:
-    return float(student_t.ppf((1 + CONFIDENCE) / 2, df=max(n_groups - 1, 1)))
+    return float(stdtrit(max(n_groups - 1, 1), (1 + CONFIDENCE) / 2))
 
 
 def _tie_groups(

@@ -140,7 +140,9 @@ def _plain(labels: Labels) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         array = _flat(as_array(values), labels.where)
         return array, np.ones(len(array), dtype=bool)
     if hasattr(values, "null_count") and values.null_count == 0 and str(values.type).startswith(("int", "uint")):
-        return np.asarray(values.to_numpy()), np.ones(len(values), dtype=bool)
+        # Not `to_numpy`, which imports pandas where it is installed: half a second for nothing.
+        chunks = [np.from_dlpack(chunk) for chunk in getattr(values, "chunks", [values]) if len(chunk)]
+        return np.concatenate(chunks), np.ones(len(values), dtype=bool)
     items = [_plain_value(item) for item in as_list(values)]
     known = np.array([not is_missing(item) for item in items], dtype=bool)
     typed = _typed([item for item, is_known in zip(items, known, strict=True) if is_known], labels.where)

@@ -251,7 +251,9 @@ def _pick(open_file: Any, file: ParquetFile, name: str, inside: NDArray[np.int64
         batch_rows = rows[start : start + batch.num_rows]
         wanted = np.searchsorted(batch_rows, inside[(inside >= batch_rows[0]) & (inside <= batch_rows[-1])])
         if len(wanted):
-            yield from batch.column(0).take(pa.array(wanted)).to_pylist()
+            # Not pa.array(wanted), which imports pandas where it is installed.
+            places = pa.Array.from_buffers(pa.int64(), len(wanted), [None, pa.py_buffer(wanted.astype(np.int64))])
+            yield from batch.column(0).take(places).to_pylist()
         start += batch.num_rows
         if inside[-1] <= batch_rows[-1]:
             return
