@@ -140,19 +140,21 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         raise UsageError(f"--seed needs a whole number of at least 0. Got {seed}. Use 0 if unsure.")
     scorer_names = tuple(dict.fromkeys((score, *also)))
     scorers = {name: registry.get("scorers", name) for name in scorer_names}
-    target = (
-        data
-        if isinstance(data, Target)
-        else open_target(
-            data,
-            input_column=input_column,
-            label_column=label_column,
-            group_column=group_column,
-            groups=groups,
-            split=split,
-            task=task,
-        )
-    )
+    reading: Mapping[str, Any] = {
+        "input_column": input_column,
+        "label_column": label_column,
+        "group_column": group_column,
+        "groups": groups,
+        "split": split,
+        "task": task,
+    }
+    if isinstance(data, Target):
+        given = [name for name, value in reading.items() if value is not None]
+        if given:
+            raise UsageError(f"A Target is read already. Got {', '.join(given)} as well. Pass them to read_target.")
+        target = data
+    else:
+        target = open_target(data, **reading)
     if target.task not in scorers[score].tasks:
         raise UsageError(f"--score {score} is not defined for {target.task}. `neuralrank scores` lists what is.")
     usable = [name for name in scorer_names if target.task in scorers[name].tasks]
@@ -172,7 +174,7 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
     )
     with Extraction(probe=drawn, cache=cache, limits=limits or default_limits()) as extraction:
         trials, failures, stopped = run.try_all(listed, extraction)
-    options = {"probe": probe, "layer": layer, "also": list(usable[1:]), "split": split, "task": target.task}
+    options = {"probe": probe, "layer": layer, "also": list(usable[1:]), "task": target.task}
     return _ranking(run, trials, failures, stopped, n_target=len(target.labels), options=options)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from neuralrank import Limits, rank
+from neuralrank.errors import UsageError
 from neuralrank.features import Extraction, Features, available_cores
 from neuralrank.probe import read_probe
 from neuralrank.ranking import list_models
@@ -96,3 +97,9 @@ def test_stopping_ends_a_model_that_hangs(probe, toy_format, tmp_path):
     assert isinstance(failure, Failure)
     assert failure.error == "The run was stopped before this model was done."
     assert time.monotonic() - start < 30
+
+
+def test_options_for_reading_do_not_go_with_data_that_are_read(models, photos):
+    with pytest.raises(UsageError) as error:
+        rank(models, open_target(photos), split="train", groups=[0] * 120)
+    assert str(error.value) == "A Target is read already. Got groups, split as well. Pass them to read_target."
