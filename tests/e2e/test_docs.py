@@ -19,8 +19,9 @@ DOCUMENTS = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"
 
 def blocks(language):
     """Return (document, block) for each fenced block of a language."""
-    pattern = re.compile(rf"^ *```{language}\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-    return [(file.name, block) for file in DOCUMENTS for block in pattern.findall(file.read_text())]
+    fence = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+    found = [(file.name, *block) for file in DOCUMENTS for block in fence.findall(file.read_text())]
+    return [(name, block) for name, of_language, block in found if of_language == language]
 
 
 def shell_lines(first_word):
@@ -87,7 +88,7 @@ def test_every_score_format_and_setting_is_documented():
 
 
 def test_the_demo_shown_in_the_readme_is_its_real_output():
-    shown = blocks("")[0][1].splitlines()
+    shown = next(block for name, block in blocks("") if name == "README.md").splitlines()
     models = [line.split()[1] for line in shown if ".onnx " in line and line[:4].strip().rstrip("=").isdigit()]
     shipped = {path.name for path in (Path(registry.__file__).parent / "demo_models").glob("*.onnx")}
     assert len(models) >= 5
