@@ -22,9 +22,9 @@ from statistics import median
 import numpy as np
 
 from neuralrank import registry
-from neuralrank.features import Extraction, Features, _batch_rows, available_cores
+from neuralrank.features import Extraction, Features, Limits, _batch_rows, available_cores
 from neuralrank.probe import open_samples, read_probe
-from neuralrank.ranking import default_limits, list_models
+from neuralrank.ranking import list_models
 from neuralrank.readers._open import open_target
 
 MODELS = (
@@ -46,7 +46,7 @@ def throughput(zoo: Path, data: Path, repeats: int) -> list[dict]:
     for name, n_samples in MODELS:
         record = next(item for item in list_models(zoo / name))
         probe = read_probe(open_target(str(data)), n_samples=n_samples, seed=0, max_unreadable=0.0, cache=None)
-        with Extraction(probe=probe, cache=None, limits=default_limits()) as extraction:
+        with Extraction(probe=probe, cache=None, limits=Limits(n_jobs=1)) as extraction:
             pairs = []
             for _ in range(repeats):
                 ours = extraction.features(record)
@@ -120,9 +120,9 @@ def bare_export(model: Path):
 
 def bare_timm(model: Path):
     """Return a call of a timm network."""
-    from neuralrank.formats._torchvision import import_with_torchvision_repair
+    from neuralrank.formats._torchvision import repair_torchvision
 
-    import_with_torchvision_repair()
+    repair_torchvision()
     import timm
     import torch
 

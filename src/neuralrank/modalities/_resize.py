@@ -15,11 +15,11 @@ def resize_to(pixels: NDArray[np.uint8], wanted: ImagePreprocessing) -> NDArray[
     """Stretch, or resize the shorter side and cut the centre.
 
     Args:
-        pixels: shape (height, width, 3).
+        pixels: shape (height, width, 3), or (height, width) for one plane.
         wanted: its size, resize rule, crop_fraction and interpolation are used.
 
     Returns:
-        Shape (*wanted.size, 3); `pixels` itself if nothing is to be done.
+        Shape (*wanted.size, 3) or wanted.size; `pixels` itself if nothing is to be done.
     """
     height, width = wanted.size
     if pixels.shape[:2] == wanted.size and (wanted.resize == "stretch" or wanted.crop_fraction == 1):
