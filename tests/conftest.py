@@ -1,5 +1,6 @@
 """What all tests share: where the development data may lie, and arrays of known difficulty."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C as usual: a shell starts background jobs with the signal ignored, and children inherit that."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
