@@ -81,6 +81,8 @@ class Features:
 
     values: NDArray[np.float32]
     """Shape (n_samples, n_features), finite."""
+    key: str
+    """Identifies them by what they were made from."""
     layer: str
     extract_seconds: float
     cached: bool
@@ -139,6 +141,7 @@ class Extraction:
             values, metadata = found
             return Features(
                 values=values,
+                key=key,
                 layer=metadata["layer"],
                 extract_seconds=metadata["extract_seconds"],
                 cached=True,
@@ -200,6 +203,7 @@ class Extraction:
         file.unlink()
         features = Features(
             values=values,
+            key=key,
             layer=str(result["layer"]),
             extract_seconds=float(result["extract_seconds"]),
             cached=False,

@@ -26,8 +26,8 @@ from neuralrank.errors import DataError, NothingRankedError, UsageError
 from neuralrank.features import Extraction, Features, Limits
 from neuralrank.probe import Probe, read_probe
 from neuralrank.readers._open import open_target
-from neuralrank.scorers._prepared import Prepared, prepare
-from neuralrank.storage.feature_cache import feature_cache
+from neuralrank.scores import score_features
+from neuralrank.storage.feature_cache import FeatureCache, feature_cache
 from neuralrank.types import (
     Failure,
     ModelRecord,
@@ -39,7 +39,7 @@ from neuralrank.types import (
     TargetSummary,
     Task,
 )
-from neuralrank.uncertainty import confidence, jackknife_terms
+from neuralrank.uncertainty import confidence
 
 DEFAULT_SCORE = "neuralrank"
 DEFAULT_ALSO = ("log_me", "h_score", "knn")
@@ -170,6 +170,7 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         scorer_names=tuple(usable),
         seed=seed,
         layer=layer,
+        cache=cache,
         report=progress or (lambda _: None),
     )
     with Extraction(probe=drawn, cache=cache, limits=limits or default_limits()) as extraction:
@@ -220,6 +221,7 @@ class _Run:
     scorer_names: tuple[str, ...]
     seed: int
     layer: str | None
+    cache: FeatureCache
     n_models: int
     report: Callable[[Progress], None]
 
@@ -274,23 +276,19 @@ class _Run:
         return Failure(model_id=record.model_id, stage="match", error=error)
 
     def _scored(self, record: ModelRecord, features: Features) -> _Trial:
-        probe = self.probe
-        prepared = prepare(features.values, probe.labels, groups=probe.groups, task=probe.target.task)
-        scores: dict[str, Score] = {name: registry.get("scorers", name).of(prepared) for name in self.scorer_names}
-        terms = scores[self.score].terms
-        if terms is None:
-            terms = self._jackknifed(prepared)
+        names, cache = self.scorer_names, self.cache
+        sheet = score_features(features.values, self.probe, names, seed=self.seed, key=features.key, cache=cache)
         n_features = int(features.values.shape[1])
         return _Trial(
             record=record,
             features=dataclasses.replace(features, values=np.empty((0, 0), dtype=np.float32)),  # not needed any more
             n_features=n_features,
-            scores=scores,
-            terms=terms,
+            scores=sheet.scores,
+            terms=sheet.terms,
             warnings=(
                 *record.facts.assumptions,
                 *features.warnings,
-                *scores[self.score].warnings,
+                *sheet.scores[self.score].warnings,
                 *self._size_warning(n_features),
             ),
         )
@@ -300,17 +298,6 @@ class _Run:
         if len(self.probe) >= n_features or not in_sample:
             return ()
         return (f"fewer samples than feature dimensions: {' and '.join(in_sample)} flatter it.",)
-
-    def _jackknifed(self, prepared: Prepared) -> NDArray[np.float64]:
-        scorer = registry.get("scorers", self.score)
-        probe = self.probe
-
-        def value(rows: NDArray[np.int64]) -> float:
-            groups = None if probe.groups is None else probe.groups[rows]
-            part = prepare(prepared.features[rows], probe.labels[rows], groups=groups, task=prepared.task)
-            return float(scorer.of(part).value)
-
-        return jackknife_terms(value, prepared.labels, probe.groups, seed=self.seed)
 
     def _tell(
         self,

@@ -36,7 +36,7 @@ def held_out_ridge(
     fitted = targets.mean(axis=0) + spectrum.left @ (shrinkage[:, None] * projected)
     residuals = targets - fitted
     if groups is None:
-        leverage = spectrum.left**2 @ shrinkage + 1.0 / n_samples
+        leverage = spectrum.left_squares @ shrinkage + 1.0 / n_samples
         return np.asarray(targets - residuals / (1.0 - leverage)[:, None])
     # H = A A' with A = [U sqrt(shrinkage), 1/sqrt(n)]
     root = np.column_stack([spectrum.left * np.sqrt(shrinkage), np.full(n_samples, n_samples**-0.5)])

@@ -21,7 +21,7 @@ from neuralrank.types import Task
 RANK_TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Spectrum:
     """Thin singular value decomposition of the centred features, X = U diag(s) V'."""
 
@@ -29,6 +29,11 @@ class Spectrum:
     """U, shape (n_samples, rank)."""
     values: NDArray[np.float64]
     """s, shape (rank,), descending."""
+
+    @cached_property
+    def left_squares(self) -> NDArray[np.float64]:
+        """U squared element by element: leverages are its products with the shrinkage."""
+        return self.left**2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -53,23 +53,29 @@ def knn(prepared: Prepared, *, neighbours: int = 5, metric: Literal["cosine", "e
 def _nearest(prepared: Prepared, neighbours: int, metric: str) -> NDArray[np.int64]:
     """Return the indices of the nearest samples outside each sample's group, nearest first; -1 where there are none."""
     points = prepared.features
+    half_squares = 0.5 * np.sum(points**2, axis=1)
     if metric == "cosine":
-        norms = np.linalg.norm(points, axis=1, keepdims=True)
-        points = points / np.where(norms > 0, norms, 1.0)
+        norms = np.sqrt(2.0 * half_squares)
+        points = points / np.where(norms > 0, norms, 1.0)[:, None]
+        half_squares = np.zeros(len(points))  # equal for all, so they do not change an order
     n_samples = prepared.n_samples
-    groups = prepared.groups if prepared.groups is not None else np.arange(n_samples)
-    squares = np.sum(points**2, axis=1)
     nearest = np.empty((n_samples, neighbours), dtype=np.int64)
     block = max(1, _BLOCK_BYTES // (8 * n_samples))
     for start in range(0, n_samples, block):
-        rows = slice(start, min(start + block, n_samples))
-        distances = squares - 2.0 * (points[rows] @ points.T)  # the row's own square does not change its order
-        distances[groups[rows][:, None] == groups] = np.inf
-        found = np.argpartition(distances, neighbours - 1, axis=1)[:, :neighbours]
-        along = np.take_along_axis(distances, found, axis=1)
-        order = np.lexsort((found, along), axis=1)
-        found, along = np.take_along_axis(found, order, axis=1), np.take_along_axis(along, order, axis=1)
-        nearest[rows] = np.where(np.isinf(along), -1, found)
+        rows = np.arange(start, min(start + block, n_samples))
+        # x·x' - |x'|²/2 falls as the distance grows; a row's own square does not change its order.
+        closeness = points[rows] @ points.T
+        closeness -= half_squares
+        if prepared.groups is None:
+            closeness[rows - start, rows] = -np.inf
+        else:
+            closeness[prepared.groups[rows][:, None] == prepared.groups] = -np.inf
+        # A few passes for the maximum are faster than a partition, and take the first of equals in order.
+        for place in range(neighbours):
+            best = closeness.argmax(axis=1)
+            found = closeness[rows - start, best] > -np.inf
+            nearest[rows, place] = np.where(found, best, -1)
+            closeness[rows - start, best] = -np.inf
     return nearest
 
 
