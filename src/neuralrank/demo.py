@@ -13,16 +13,13 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from neuralrank import settings
 from neuralrank.evaluation import head_accuracy, regret_at_k, weighted_tau
-from neuralrank.features import Extraction, Features
+from neuralrank.features import Extraction
 from neuralrank.probe import read_probe
-from neuralrank.ranking import Progress, default_limits, list_models, rank
+from neuralrank.ranking import Progress, default_limits, list_models, open_cache, rank
 from neuralrank.readers._open import open_target
-from neuralrank.storage.feature_cache import feature_cache
 from neuralrank.types import Failure, ModelRecord, Ranking, Target
 
 N_HALF = 898
@@ -34,7 +31,7 @@ class DemoResult:
 
     ranking: Ranking
     accuracies: dict[str, float]
-    """Accuracy of a head by model id."""
+    """Accuracy of a head by model id; a model that failed on the other half has none."""
 
 
 def run(*, cache_dir: str | Path | None = None, progress: Callable[[Progress], None] | None = None) -> DemoResult:
@@ -61,7 +58,7 @@ def digits() -> tuple[Target, Target]:
 
 def verdict(result: DemoResult) -> str:
     """Say how the ranking compares with the accuracies, as text for a terminal."""
-    models = result.ranking.models
+    models = [model for model in result.ranking.models if model.model_id in result.accuracies]
     if len(models) < 2:
         return "The ranking cannot be checked: fewer than two models were ranked."
     scores = [model.score for model in models]
@@ -93,26 +90,23 @@ def _head_accuracies(
     cache_dir: str | Path | None,
     progress: Callable[[Progress], None] | None,
 ) -> dict[str, float]:
-    cache = feature_cache(Path(cache_dir) if cache_dir is not None else settings.cache_dir())
+    cache = open_cache(cache_dir)
     probe = read_probe(target, n_samples=len(target.labels), seed=0, max_unreadable=0.0, cache=cache)
     limits = default_limits()
     with Extraction(probe=probe, cache=cache, limits=limits) as extraction:
 
-        def check(record: ModelRecord) -> float:
-            return _accuracy(extraction.features(record), probe.labels)
+        def check(record: ModelRecord) -> float | None:
+            features = extraction.features(record)
+            return None if isinstance(features, Failure) else head_accuracy(features.values, probe.labels)
 
         accuracies: dict[str, float] = {}
         with threadpool_limits(limits.threads_each), ThreadPoolExecutor(limits.jobs) as pool:
-            for record, accuracy in zip(records, pool.map(check, records), strict=True):
-                accuracies[record.model_id] = accuracy
+            for n_done, (record, accuracy) in enumerate(zip(records, pool.map(check, records), strict=True), start=1):
+                if accuracy is not None:
+                    accuracies[record.model_id] = accuracy
                 if progress is not None:
-                    progress(_checked(record, len(accuracies), len(records), len(probe)))
+                    progress(_checked(record, n_done, len(records), len(probe)))
     return accuracies
-
-
-def _accuracy(features: Features | Failure, labels: NDArray[np.int64]) -> float:
-    """Return the accuracy of a head; a model that failed on the other half has shown none."""
-    return 0.0 if isinstance(features, Failure) else head_accuracy(features.values, labels)
 
 
 def _checked(record: ModelRecord, n_done: int, n_models: int, n_samples: int) -> Progress:

@@ -133,7 +133,6 @@ class Extraction:
 
         Raises:
             OutputError: the scratch folder cannot be written.
-            MissingExtraError, UsageError: what the user has to set right before any such model can run.
         """
         key = self._key(record, layer)
         found = self.cache.get(key) if self.cache else None
@@ -150,14 +149,14 @@ class Extraction:
         file = self.scratch / f"{uuid.uuid4().hex}.npy"  # not the key: copies of one model may run side by side
         outcome = self._run("extract_in_worker", record, {"layer": layer, "out": str(file)}, on_progress)
         if outcome.result is None:
-            return Failure(model_id=record.model_id, stage=outcome.stage, error=outcome.error or "unknown")
+            return _failure(record, outcome)
         return self._collect(record, key, file, outcome.result)
 
     def layers(self, record: ModelRecord) -> tuple[tuple[str, ...], str] | Failure:
         """Return the layers of one model that can be chosen, and its default; runs no forward pass."""
         outcome = self._run("list_layers_in_worker", record, {}, lambda _: None)
         if outcome.result is None:
-            return Failure(model_id=record.model_id, stage=outcome.stage, error=outcome.error or "unknown")
+            return _failure(record, outcome)
         return tuple(outcome.result["layers"]), str(outcome.result["feature_layer"])
 
     def _key(self, record: ModelRecord, layer: str | None) -> str:
@@ -229,6 +228,10 @@ class Extraction:
         except OutputError as error:
             return dataclasses.replace(features, warnings=(*features.warnings, str(error)))
         return features
+
+
+def _failure(record: ModelRecord, outcome: JobOutcome) -> Failure:
+    return Failure(model_id=record.model_id, stage=outcome.stage, error=outcome.error or "unknown")
 
 
 def _scratch_folder() -> tempfile.TemporaryDirectory[str]:

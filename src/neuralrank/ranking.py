@@ -159,7 +159,7 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         raise UsageError(f"--score {score} is not defined for {target.task}. `neuralrank scores` lists what is.")
     usable = [name for name in scorer_names if target.task in scorers[name].tasks]
     listed = list_models(models)
-    cache = feature_cache(Path(cache_dir) if cache_dir is not None else settings.cache_dir())
+    cache = open_cache(cache_dir)
     drawn = read_probe(
         target, n_samples=probe, seed=seed, max_unreadable=settings.number("max_unreadable"), cache=cache
     )
@@ -200,6 +200,11 @@ def list_models(models: Models) -> list[ModelRecord | Failure]:
         formats = ", ".join(registry.names("formats"))
         raise NothingRankedError(f"A ranking needs at least one model. Got none in {where}. Formats known: {formats}.")
     return listed
+
+
+def open_cache(cache_dir: str | Path | None) -> FeatureCache:
+    """Return the cache in a folder, None for the one that the settings name."""
+    return feature_cache(Path(cache_dir) if cache_dir is not None else settings.cache_dir())
 
 
 def default_limits() -> Limits:
