@@ -1,6 +1,7 @@
 """Draw the probe and decode it once for all models.
 
-The probe is a stratified, seeded part of the target; a larger probe of the same seed holds the smaller one. Decoded
+The probe is a stratified, seeded part of the target; a larger probe of the same seed holds the smaller one. Of a
+multi-label target it is not stratified but holds two samples with and two without each label that has them. Decoded
 samples go to one file in a scratch folder, which every worker maps into its memory. Samples with exactly the same
 content are put into one group, like samples that share a value of the group column.
 """
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from neuralrank import registry
 from neuralrank.errors import DataError, OutputError
+from neuralrank.readers._options import counted, quoted
 from neuralrank.storage.feature_cache import FeatureCache, cache_key
 from neuralrank.types import RawSample, Sample, Target
 
@@ -36,7 +38,8 @@ class Probe:
     indices: NDArray[np.int64]
     """Rows of the target, ascending."""
     labels: NDArray[Any]
-    """As in the target; classes that are not in the probe leave no gap: see `class_names`."""
+    """As in the target; classes, label columns and target columns that the probe cannot tell anything of leave no gap:
+    see `class_names`."""
     class_names: tuple[str, ...]
     groups: NDArray[np.int64] | None
     digest: str
@@ -53,17 +56,49 @@ def draw_indices(target: Target, n_samples: int, seed: int) -> NDArray[np.int64]
     """Return the rows of a stratified, seeded sample, ascending.
 
     Each class gets its share of `n_samples`, at least two; classes with one sample get none, for they cannot be held
-    out. Each sample carries one random key and each class takes its lowest: larger probes contain smaller ones.
+    out. Each sample carries one random key and each class takes its lowest: larger probes contain smaller ones. Of a
+    multi-label target the samples that rare labels need come first, see `_needed`, then those of the lowest keys.
     """
     keys = np.random.default_rng(seed).random(len(target.labels))
-    if target.task == "regression":
-        return np.sort(np.argsort(keys, kind="stable")[:n_samples])
+    if target.task != "classification":
+        order = np.argsort(keys, kind="stable")
+        if target.task == "multilabel":
+            needed = _needed(target.labels[order])
+            n_samples = max(n_samples, len(needed))
+            order = np.concatenate([order[needed], np.delete(order, needed)])
+        return np.sort(order[:n_samples])
     counts = np.bincount(target.labels)
     quotas = _quotas(counts, n_samples)
     by_class = np.lexsort((keys, target.labels))
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     place_in_class = np.arange(len(by_class)) - np.repeat(starts, counts)
     return np.sort(by_class[place_in_class < np.repeat(quotas, counts)])
+
+
+def _needed(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the places of samples that give every label two samples with it and two without, ascending.
+
+    Labels are served from the rarest on, and each takes the first samples it still lacks; one that fewer than two
+    samples have, or fewer than two lack, takes none. The choice does not depend on the size of the probe, so the
+    probes of one seed stay nested.
+
+    Args:
+        labels: shape (n_samples, n_labels), in the order in which samples are drawn.
+    """
+    has = np.ascontiguousarray(labels.T, dtype=bool)
+    n_with = np.count_nonzero(has, axis=1)
+    counts = np.stack([len(labels) - n_with, n_with], axis=1)
+    missing = np.where(counts.min(axis=1, keepdims=True) >= 2, 2, 0).repeat(2, axis=1)
+    every_label = np.arange(len(has))
+    taken = np.zeros(len(labels), dtype=bool)
+    for place in np.argsort(counts, axis=None, kind="stable"):
+        label, value = divmod(int(place), 2)
+        if missing[label, value] > 0:
+            fresh = np.flatnonzero((has[label] == bool(value)) & ~taken)[: missing[label, value]]
+            taken[fresh] = True
+            for sample in fresh:
+                missing[every_label, has[:, sample].astype(np.int64)] -= 1
+    return np.flatnonzero(taken)
 
 
 def _quotas(counts: NDArray[np.int64], n_samples: int) -> NDArray[np.int64]:
@@ -91,7 +126,7 @@ def read_probe(
 
     Args:
         target: the user's data set.
-        n_samples: size of the probe; more where every class needs its two samples.
+        n_samples: size of the probe; more where every class or label needs its two samples.
         seed: of the draw.
         max_unreadable: share of samples that may be unreadable.
         cache: remembers the digests of decoded samples by their raw content.
@@ -100,7 +135,7 @@ def read_probe(
         DataError: too many samples cannot be read, or too few are left.
     """
     indices = draw_indices(target, n_samples, seed)
-    notes = list(_notes_on_draw(indices, n_samples))
+    notes = list(_notes_on_draw(target, indices, n_samples))
     digests = _digests(target, indices, cache)
     readable = np.array([digest[0] != "!" for digest in digests])
     if not readable.all():
@@ -116,7 +151,7 @@ def read_probe(
         n_unreadable=int(np.count_nonzero(~readable)),
         notes=tuple(notes),
     )
-    return _with_classes(_with_groups(probe, kept))
+    return _usable(_with_groups(probe, kept))
 
 
 def write_samples(probe: Probe, folder: Path) -> None:
@@ -233,8 +268,8 @@ def _joined(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.i
     return np.asarray(np.unique(component[first], return_inverse=True)[1], dtype=np.int64)
 
 
-def _with_classes(probe: Probe) -> Probe:
-    """Leave out classes with fewer than two readable samples, close the gaps in the class indices, and check."""
+def _usable(probe: Probe) -> Probe:
+    """Leave out of the labels what this probe cannot tell anything of, and check that enough is left."""
     if len(probe) < MIN_SAMPLES:
         raise DataError(
             f"A ranking needs at least {MIN_SAMPLES} readable samples in the probe. Got {len(probe)}. "
@@ -244,8 +279,51 @@ def _with_classes(probe: Probe) -> Probe:
         raise DataError(
             "Held-out scores need at least 2 groups of samples. Got 1. Choose another --group-column, or leave it out."
         )
+    if probe.target.task == "multilabel":
+        return _with_labels(probe)
     if probe.target.task == "regression":
+        return _with_targets(probe) if probe.labels.ndim > 1 else probe
+    return _with_classes(probe)
+
+
+def _with_labels(probe: Probe) -> Probe:
+    """Leave out label columns that fewer than two readable samples have, or fewer than two lack; all samples stay."""
+    n_with = np.count_nonzero(probe.labels, axis=0)
+    kept = np.flatnonzero((n_with >= 2) & (len(probe) - n_with >= 2))
+    if len(kept) == 0:
+        raise DataError(
+            "A ranking needs at least 1 label that 2 samples have and 2 do not. Got none among "
+            f"{counted(len(n_with), 'label')} of {probe.target.name!r}. Give more data."
+        )
+    if len(kept) == len(n_with):
         return probe
+    names = tuple(probe.class_names[column] for column in kept)
+    gone = [probe.class_names[column] for column in np.setdiff1d(np.arange(len(n_with)), kept)]
+    verb = "is" if len(gone) == 1 else "are"
+    note = (
+        f"{len(gone):,} of {counted(len(n_with), 'label')} {verb} left out ({quoted(gone, 5)}): a label needs 2 "
+        "samples of the probe that have it and 2 that do not."
+    )
+    return replace(probe, labels=probe.labels[:, kept], class_names=names, notes=(*probe.notes, note))
+
+
+def _with_targets(probe: Probe) -> Probe:
+    """Leave out targets that have one value in all of the probe."""
+    varied = probe.labels.min(axis=0) < probe.labels.max(axis=0)
+    if not varied.any():
+        raise DataError(
+            f"A regression needs labels that differ. Got one value for each of {counted(len(varied), 'target')} in the "
+            f"probe of {probe.target.name!r}. Give more data or a larger --probe."
+        )
+    if varied.all():
+        return probe
+    constant = ", ".join(str(column) for column in np.flatnonzero(~varied))
+    note = f"Target columns with one value in all of the probe are left out (counted from 0): {constant}."
+    return replace(probe, labels=probe.labels[:, varied], notes=(*probe.notes, note))
+
+
+def _with_classes(probe: Probe) -> Probe:
+    """Leave out classes with fewer than two readable samples, and close the gaps in the class indices."""
     counts = np.bincount(probe.labels, minlength=len(probe.class_names))
     present = np.flatnonzero(counts >= 2)
     if len(present) < 2:
@@ -268,9 +346,10 @@ def _with_classes(probe: Probe) -> Probe:
     )
 
 
-def _notes_on_draw(indices: NDArray[np.int64], n_samples: int) -> Iterator[str]:
+def _notes_on_draw(target: Target, indices: NDArray[np.int64], n_samples: int) -> Iterator[str]:
     if len(indices) > n_samples:
-        yield f"The probe has {len(indices):,} samples instead of {n_samples:,}: each class needs 2."
+        need = "each class needs 2" if target.task == "classification" else "each label needs 2 with it and 2 without"
+        yield f"The probe has {len(indices):,} samples instead of {n_samples:,}: {need}."
 
 
 def _note_unreadable(

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     import pandas
 
 Modality = Literal["image", "text", "audio", "tabular"]
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "multilabel"]
+"""One class per sample, one or more numbers per sample, or any number of labels per sample."""
+
 Stage = Literal["list", "match", "load", "extract", "score"]
 
 RawSample = bytes | Path | str | NDArray[Any]
@@ -58,9 +60,11 @@ class Target:
     task: Task
     samples: Samples
     labels: NDArray[Any]
-    """Shape (n_samples,); int64 class index for classification, float64 value for regression."""
+    """Classification: shape (n_samples,), int64 class indices. Regression: shape (n_samples,) or
+    (n_samples, n_targets), float64 values. Multi-label: shape (n_samples, n_labels), int64, 1 where the sample has the
+    label and 0 where not."""
     class_names: tuple[str, ...] = ()
-    """One name per class index; empty for regression."""
+    """One name per class index or label column; empty for regression."""
     groups: NDArray[np.int64] | None = None
     """Shape (n_samples,); samples of one group belong together and never stand on both sides of a fold."""
     fingerprint: str = ""
@@ -230,15 +234,17 @@ class TargetSummary:
     n_samples: int
     n_probe: int
     n_classes: int | None
+    """Classes, or labels of a multi-label target, in the probe; None for regression."""
     label_entropy_bits: float | None
+    """Entropy of the class frequencies; of a multi-label target, the mean over labels of the entropy of having it."""
     fingerprint: str
     class_names: tuple[str, ...] = ()
-    """Names of the classes in the probe, in the order of `RankedModel.per_class`."""
+    """Names of the classes or labels in the probe, in the order of `RankedModel.per_class`."""
     n_groups: int | None = None
     """Groups among the probe's samples, exact duplicates included; None where every sample stands alone."""
     n_unreadable: int = 0
     chance_accuracy: float | None = None
-    """Share of the most frequent class: the accuracy of knowing nothing but the class frequencies."""
+    """Share of the most frequent class: the accuracy of knowing nothing but the class frequencies; None for others."""
     notes: tuple[str, ...] = ()
 
 
@@ -257,7 +263,8 @@ class RankedModel:
     tie_group: int
     """Models of one tie group are not told apart by paired differences on the same samples."""
     expected_accuracy: float | None
-    """Held-out accuracy of the linear discriminant on the probe (R² for regression)."""
+    """Held-out accuracy of the linear discriminant on the probe; R² for regression, for multi-label the mean over the
+    labels of the share of samples for which having it or not is predicted."""
     layer: str
     n_features: int
     n_samples_used: int

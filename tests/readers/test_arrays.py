@@ -102,15 +102,6 @@ def test_labels_of_any_kind_become_class_indices(labels: Any, names: tuple[str, 
     assert len(target.samples) == len(encoded)
 
 
-def test_one_hot_labels_are_refused() -> None:
-    with pytest.raises(DataError) as caught:
-        open_target((FEATURES, np.eye(4)))
-    assert str(caught.value) == (
-        "Labels need one value per sample. Got an array of shape (4, 4) in the labels. "
-        "Turn one-hot rows into class numbers with argmax."
-    )
-
-
 def test_one_class_only() -> None:
     with pytest.raises(DataError) as caught:
         open_target((FEATURES, ["a"] * 4))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from neuralrank.errors import DataError
 from neuralrank.readers._columns import LABEL_NAMES, image_suffix
 from neuralrank.readers._fingerprint import array_content, files_content
+from neuralrank.readers._label_rows import as_indicators
 from neuralrank.readers._labels import Labels, as_list
 from neuralrank.readers._options import Options, check_name, counted, quoted
 from neuralrank.readers._pixels import as_array, channels_last, is_tensor, is_unit_float
@@ -58,10 +59,12 @@ def mapping_target(arrays: Mapping[str, Any], options: Options, *, name: str) ->
     names_key = next((keys[key] for key in NAME_KEYS if key in keys), None)
     return pair_target(
         arrays[chosen["input_column"] or ""],
-        Labels(
-            values=arrays[chosen["label_column"] or ""],
-            where=f"{chosen['label_column']!r} of {name!r}",
-            names=None if names_key is None else tuple(str(value) for value in as_list(arrays[names_key])),
+        as_indicators(
+            Labels(
+                values=arrays[chosen["label_column"] or ""],
+                where=f"{chosen['label_column']!r} of {name!r}",
+                names=None if names_key is None else tuple(str(value) for value in as_list(arrays[names_key])),
+            )
         ),
         options,
         name=name,

@@ -25,12 +25,14 @@ def fingerprint(content: Iterable[bytes], labels: NDArray[Any], class_names: Seq
 
     Args:
         content: pieces that identify the samples, in order; each is hashed with its length.
-        labels: shape (n_samples,); class indices or values.
-        class_names: one per class index.
+        labels: shape (n_samples,) or (n_samples, n_columns); class indices, values, or 0 and 1.
+        class_names: one per class index or label column.
     """
     digest = hashlib.sha256()
     for part in (*(name.encode("utf-8", "surrogatepass") for name in class_names), labels.tobytes()):
         _add(digest, part)
+    if labels.ndim > 1:  # else the bytes alone say it; fingerprints of single values stay what they were
+        _add(digest, f"{labels.shape}".encode())
     for part in content:
         _add(digest, part)
     return digest.hexdigest()

@@ -1,5 +1,6 @@
-"""Labels of any kind become class indices or values, and groups become numbers.
+"""Labels of one value per sample become class indices or values, and groups become numbers.
 
+Samples with any number of labels, or several numbers, are for `_row_encoding`.
 A label is missing where it is None, null, an empty text, a NaN among classes, or -1 in a column that names its
 classes. NaN among the values of a regression is an error instead: there it is a number that went wrong.
 """
@@ -63,16 +64,13 @@ def encode_labels(labels: Labels, task: Task | None = None) -> EncodedLabels:
         known &= ~np.isnan(values)
     kept = np.flatnonzero(known).astype(np.int64)
     if len(kept) == 0:
-        raise DataError(
-            f"A target needs labelled samples. Got {counted(len(values), 'sample')} and no label in {labels.where}. "
-            "Name another column with --label-column, or add labels."
-        )
+        raise no_labels(len(values), labels.where)
     notes = [f"{counted(len(values) - len(kept), 'sample')} without a label in {labels.where}: left out."]
     values = values[kept]
     encoded: NDArray[Any]
     names: tuple[str, ...] = ()
     if is_float:
-        _check_finite(values, kept, labels.where)
+        check_finite(values, kept, labels.where)
     if regression:
         if task is None:
             notes.append(f"Labels in {labels.where} have fractions, so the task is regression; --task overrides.")
@@ -115,6 +113,14 @@ def encode_groups(groups: Any, n_samples: int) -> tuple[NDArray[np.int64], tuple
     return encoded, (f"{counted(n_alone, 'sample')} without a group: each stands alone.",) if n_alone else ()
 
 
+def no_labels(n_samples: int, where: str) -> DataError:
+    """Return the error for samples none of which has a label."""
+    return DataError(
+        f"A target needs labelled samples. Got {counted(n_samples, 'sample')} and no label in {where}. "
+        "Name another column with --label-column, or add labels."
+    )
+
+
 def as_list(values: Any) -> list[Any]:
     """Return plain Python values of a sequence, array, tensor, pandas series or Arrow column."""
     if hasattr(values, "to_pylist"):
@@ -135,9 +141,9 @@ def _plain(labels: Labels) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return the values as one typed array and where they are known; unknown entries hold a filler."""
     values = labels.values
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
-        return _flat(values, labels.where), np.ones(len(values), dtype=bool)
+        return values.reshape(len(values)), np.ones(len(values), dtype=bool)
     if is_tensor(values):
-        array = _flat(as_array(values), labels.where)
+        array = as_array(values).reshape(len(values))
         return array, np.ones(len(array), dtype=bool)
     if hasattr(values, "null_count") and values.null_count == 0 and str(values.type).startswith(("int", "uint")):
         # Not `to_numpy`, which imports pandas where it is installed: half a second for nothing.
@@ -159,18 +165,10 @@ def _plain(labels: Labels) -> tuple[NDArray[Any], NDArray[np.bool_]]:
 
 
 def _plain_value(item: Any) -> Any:
-    return as_array(item).tolist() if is_tensor(item) or isinstance(item, np.generic) else item
-
-
-def _flat(array: NDArray[Any], where: str) -> NDArray[Any]:
-    if array.ndim == 2 and array.shape[1] == 1:
-        return array[:, 0]
-    if array.ndim != 1:
-        raise DataError(
-            f"Labels need one value per sample. Got an array of shape {array.shape} in {where}. "
-            "Turn one-hot rows into class numbers with argmax."
-        )
-    return array
+    if not is_tensor(item) and not isinstance(item, np.generic | np.ndarray):
+        return item
+    array = as_array(item)
+    return array.item() if array.size == 1 else array.tolist()
 
 
 def _typed(items: Sequence[Any], where: str) -> NDArray[Any]:
@@ -191,8 +189,13 @@ def _typed(items: Sequence[Any], where: str) -> NDArray[Any]:
     return array
 
 
-def _check_finite(values: NDArray[Any], kept: NDArray[np.int64], where: str) -> None:
-    bad = np.flatnonzero(~np.isfinite(values))
+def check_finite(values: NDArray[Any], kept: NDArray[np.int64], where: str) -> None:
+    """Return if all numbers are finite; `values` has shape (n_kept,) or (n_kept, n_columns).
+
+    Raises:
+        DataError: a row holds NaN or infinity.
+    """
+    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
     if len(bad):
         raise DataError(
             f"Labels need finite numbers. Got {counted(len(bad), 'row')} with NaN or infinity in {where}, "
@@ -219,12 +222,13 @@ def _classes(values: NDArray[Any], labels: Labels) -> tuple[NDArray[np.int64], t
     if values.dtype.kind == "f":
         whole = np.array_equal(values, np.trunc(values)) and np.abs(values).max() < 2**53
         values = values.astype(np.int64) if whole else values.astype(object)
-    originals, encoded = _unique(values)
+    originals, encoded = unique_values(values)
     _check_n_classes(originals, labels)
     notes: list[str] = []
     numeric = isinstance(originals[0], int) and not isinstance(originals[0], bool)
     if labels.names is not None and numeric:
-        names = _stated_names(originals, labels)
+        check_in_range(originals, labels)
+        names = tuple(labels.names[value] for value in originals)
         absent = [name for index, name in enumerate(labels.names) if index not in set(originals)]
         if absent:
             have = "has" if len(absent) == 1 else "have"
@@ -243,7 +247,7 @@ def _classes(values: NDArray[Any], labels: Labels) -> tuple[NDArray[np.int64], t
     return encoded, names, notes
 
 
-def _unique(values: NDArray[Any]) -> tuple[list[Any], NDArray[np.int64]]:
+def unique_values(values: NDArray[Any]) -> tuple[list[Any], NDArray[np.int64]]:
     """Return the distinct values in order, and the index of each value among them."""
     if values.dtype.kind != "O":
         distinct, encoded = np.unique(values, return_inverse=True)
@@ -275,7 +279,12 @@ def _check_n_classes(originals: Sequence[Any], labels: Labels) -> None:
         )
 
 
-def _stated_names(originals: Sequence[int], labels: Labels) -> tuple[str, ...]:
+def check_in_range(originals: Sequence[int], labels: Labels) -> None:
+    """Return if all class indices have a stated name.
+
+    Raises:
+        DataError: an index is below 0 or above the last name.
+    """
     stated = labels.names or ()
     outside = [value for value in originals if not 0 <= value < len(stated)]
     if outside:
@@ -283,7 +292,6 @@ def _stated_names(originals: Sequence[int], labels: Labels) -> tuple[str, ...]:
             f"Labels need to be below the {len(stated)} class names stated for them. Got {outside[0]} in "
             f"{labels.where}. Correct the labels or the names."
         )
-    return tuple(stated[value] for value in originals)
 
 
 def _lonely(names: Sequence[str], sizes: NDArray[np.int64]) -> list[str]:

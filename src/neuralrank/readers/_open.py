@@ -43,7 +43,8 @@ def open_target(
         group_column: the column of the groups: samples of one group belong together.
         groups: shape (n_samples,); the same, given as values.
         split: which split; None takes 'train' if there is one, else all.
-        task: None decides by the labels: fractions make a regression, all else classes.
+        task: None decides by the labels: fractions make a regression, lists or rows of 0 and 1 a multi-label target,
+            all else classes.
 
     Raises:
         UsageError: no such path, column or split, or options that do not fit the data.

@@ -33,7 +33,8 @@ def check_options(options: Options) -> None:
         UsageError: an unknown task, or groups given twice.
     """
     if options.task is not None and options.task not in get_args(Task):
-        raise UsageError(f"--task needs 'classification' or 'regression'. Got {options.task!r}. Choose one of the two.")
+        known = quoted(get_args(Task))
+        raise UsageError(f"--task needs one of {known}. Got {options.task!r}. Leave it out to have it detected.")
     if options.group_column is not None and options.groups is not None:
         raise UsageError(
             f"Groups need one origin. Got both --group-column {options.group_column!r} and a groups argument. "

@@ -199,15 +199,26 @@ def hub_features(schema: Any) -> Features:
         features = json.loads(text)["info"]["features"] if text else {}
     except (ValueError, KeyError, TypeError):
         return {}
-    if not isinstance(features, dict):
-        return {}
-    return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+    return column_features(features) if isinstance(features, dict) else {}
+
+
+def column_features(features: Mapping[str, Any]) -> Features:
+    """Return the features that describe one column each; of a list, those of its entries under 'feature'."""
+    # A list is written as {"_type": "Sequence" or "List", "feature": …} or, by old versions, as […].
+    plain = {
+        name: {"feature": entry[0]} if isinstance(entry, list) and entry else entry for name, entry in features.items()
+    }
+    return {name: feature for name, feature in plain.items() if isinstance(feature, dict)}
 
 
 def class_label_names(feature: Mapping[str, Any] | None) -> tuple[str, ...] | None:
-    """Return the class names of a ClassLabel feature, None for another feature."""
-    names = (feature or {}).get("names")
-    if (feature or {}).get("_type") != "ClassLabel" or not names:
+    """Return the class names of a ClassLabel feature or of a list of them, None for another feature."""
+    feature = feature or {}
+    inner = feature.get("feature")
+    if isinstance(inner, dict):
+        feature = inner
+    names = feature.get("names")
+    if feature.get("_type") != "ClassLabel" or not names:
         return None
     if isinstance(names, dict):
         names = [names[key] for key in sorted(names, key=int)]

@@ -10,6 +10,7 @@ from neuralrank.errors import DataError
 from neuralrank.readers._fingerprint import fingerprint
 from neuralrank.readers._labels import Labels, encode_groups, encode_labels
 from neuralrank.readers._options import Options, check_options, counted
+from neuralrank.readers._row_encoding import encode_label_rows
 from neuralrank.readers._samples import KeptSamples
 from neuralrank.types import Modality, Samples, Target
 
@@ -43,7 +44,7 @@ def build_target(found: Found, options: Options) -> Target:
             f"A target needs one label per sample. Got {counted(n_samples, 'sample')} and "
             f"{counted(n_labels, 'label')}. Build both from the same rows."
         )
-    encoded = encode_labels(found.labels, options.task)
+    encoded = encode_label_rows(found.labels, options.task) or encode_labels(found.labels, options.task)
     given = found.groups if options.groups is None else options.groups
     groups, group_notes = (None, ()) if given is None else encode_groups(given, n_samples)
     everything = len(encoded.kept) == n_samples

@@ -116,6 +116,8 @@ def _arrow_column(key: str, values: list[Any], name: str) -> Any:
         return pa.array(values)
     except (pa.ArrowException, OverflowError):
         kinds = sorted({type(value).__name__ for value in values if value is not None})
+        if kinds == ["list"]:
+            kinds = sorted({f"lists of {type(entry).__name__}" for value in values for entry in value or ()})
         raise DataError(
             f"A column needs values of one type. Got {' and '.join(kinds)} in column {key!r} of {name!r}. "
             "Write them all alike."

@@ -31,7 +31,7 @@ def arrays(
         label_column: of a mapping: the key of the labels.
         group_column: of a mapping: the key of the groups; 'groups' is found by itself.
         groups: shape (n_samples,); samples of one value belong together.
-        task: None decides by the labels: fractions make a regression.
+        task: None decides by the labels: fractions make a regression, lists or rows of 0 and 1 a multi-label target.
 
     Raises:
         UsageError: data of another form, or no such key or split.

@@ -28,10 +28,11 @@ def frame(
         data: a pandas frame, an Arrow table, or an object that exports one.
         split: a frame has none.
         input_column: the column of the samples; relative paths start at the working folder.
-        label_column: one label per row; a missing one (None, NaN) leaves the row out.
+        label_column: one label, a list of labels or several numbers per row; a missing one (None, NaN) leaves the row
+            out.
         group_column: rows of equal value belong together.
         groups: shape (n_rows,); the same, given as values.
-        task: None decides by the labels: fractions make a regression.
+        task: None decides by the labels: fractions make a regression, lists or rows of 0 and 1 a multi-label target.
 
     Raises:
         UsageError: no such column, or no frame.

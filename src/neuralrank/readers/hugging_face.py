@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from neuralrank.errors import DataError, MissingExtraError, UsageError
 from neuralrank.readers._fingerprint import spaced
 from neuralrank.readers._options import Groups, Options, existing_path, quoted
-from neuralrank.readers._rows import Features
+from neuralrank.readers._rows import Features, column_features
 from neuralrank.readers._samples import row_name
 from neuralrank.readers._splits import choose_splits
 from neuralrank.readers._table_target import table_target
@@ -40,7 +40,7 @@ class HubRows:
     @property
     def features(self) -> Features:
         """The type and class names of each column."""
-        return {name: feature for name, feature in self.dataset.features.to_dict().items() if isinstance(feature, dict)}
+        return column_features(self.dataset.features.to_dict())
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -91,10 +91,10 @@ def hugging_face(
         data: a `Dataset`, a `DatasetDict`, or the path of a folder written by `save_to_disk`.
         split: of a `DatasetDict`; None takes 'train' if there is one.
         input_column: the column of the samples.
-        label_column: one label per row.
+        label_column: one label, a list of labels or several numbers per row.
         group_column: rows of equal value belong together.
         groups: shape (n_rows,); the same, given as values.
-        task: None decides by the labels: fractions make a regression.
+        task: None decides by the labels: fractions make a regression, lists or rows of 0 and 1 a multi-label target.
 
     Raises:
         MissingExtraError: a saved data set, and `datasets` is not installed.

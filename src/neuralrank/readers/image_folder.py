@@ -58,7 +58,7 @@ def image_folder(
         label_column: the metadata column with the labels; None takes the class folders, if there are at least 2.
         group_column: the metadata column that says which images belong together.
         groups: shape (n_images,); the same, given as values, for images sorted by class folder and path.
-        task: None decides by the labels: fractions in the metadata make a regression.
+        task: None decides by the labels: in the metadata, fractions make a regression, lists a multi-label target.
 
     Raises:
         UsageError: no such split or column.

@@ -37,7 +37,7 @@ def npz(
         label_column: the key of the labels.
         group_column: the key of the groups; 'groups' is found by itself.
         groups: shape (n_samples,); samples of one value belong together.
-        task: None decides by the labels: fractions make a regression.
+        task: None decides by the labels: fractions make a regression, lists or rows of 0 and 1 a multi-label target.
 
     Raises:
         UsageError: no such key or split.

@@ -36,10 +36,10 @@ def table(
             `data/test-00000-of-00003.parquet`. A folder's files of one kind are read: Parquet before CSV before JSON.
         split: which files of a folder; None takes 'train' if there is one, else all; 'all' takes all.
         input_column: images or audio (a struct of bytes and path, or encoded bytes), paths of images, or texts.
-        label_column: one label per row.
+        label_column: one label, a list of labels or several numbers per row.
         group_column: rows of equal value belong together.
         groups: shape (n_rows,); the same, given as values.
-        task: None decides by the labels: fractions make a regression.
+        task: None decides by the labels: fractions make a regression, lists or rows of 0 and 1 a multi-label target.
 
     Raises:
         UsageError: no such column or split.

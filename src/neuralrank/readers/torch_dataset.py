@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from neuralrank.errors import DataError, UsageError
 from neuralrank.readers._array_target import GROUP_KEYS, INPUT_KEYS, LABEL_KEYS, SCALED_NOTE
 from neuralrank.readers._fingerprint import spaced
+from neuralrank.readers._label_rows import as_indicators
 from neuralrank.readers._labels import Labels, as_list
 from neuralrank.readers._options import Groups, Options, check_name, quoted, refuse_options
 from neuralrank.readers._pixels import as_array, is_tensor, is_unit_float, raw_image
@@ -81,7 +82,7 @@ def torch_dataset(
         label_column: of mappings: the key of the labels.
         group_column: of mappings: the key of the groups.
         groups: shape (n_samples,); samples of one value belong together.
-        task: None decides by the labels: fractions make a regression.
+        task: None decides by the labels: fractions make a regression, lists or rows of 0 and 1 a multi-label target.
 
     Raises:
         UsageError: a data set without a length, or no such key.
@@ -112,9 +113,11 @@ def torch_dataset(
         name=name,
         modality=modality,
         samples=samples,
-        labels=Labels(
-            values=labels, where=f"the labels of the {name}", remedy="Add samples of a second class.",
-            names=_class_names(data, labels),
+        labels=as_indicators(
+            Labels(
+                values=labels, where=f"the labels of the {name}", remedy="Add samples of a second class.",
+                names=_class_names(data, labels),
+            )
         ),
         content=chain([str(len(data)).encode()], _content(samples)),
         groups=None if group_key is None else [data[index][group_key] for index in range(len(data))],
@@ -141,17 +144,31 @@ def _listed(data: Any) -> list[Any] | None:
         parts = [_listed(part) for part in data.datasets]
         return None if any(part is None for part in parts) else [label for part in parts for label in part or []]
     tensors = getattr(data, "tensors", None)
-    if isinstance(tensors, tuple) and len(tensors) > 1 and tensors[1].ndim == 1:
-        return as_list(tensors[1])
+    if isinstance(tensors, tuple) and len(tensors) > 1:
+        return _one_per_sample(tensors[1])
     for attribute in _TARGET_ATTRIBUTES:
         values = getattr(data, attribute, None)
         if (isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)) or is_tensor(values):
-            return as_list(values)
+            return _one_per_sample(values)
     return None
 
 
+def _one_per_sample(values: Any) -> list[Any]:
+    """Return the labels as a list; several numbers per sample stay arrays."""
+    if hasattr(values, "ndim") and values.ndim > 1:
+        return list(as_array(values))
+    return as_list(values)
+
+
+def _plain(value: Any) -> Any:
+    if not hasattr(value, "tolist"):
+        return value
+    array = as_array(value)
+    return array.item() if array.size == 1 else array.tolist()
+
+
 def _same(first: Any, second: Any) -> bool:
-    one, other = (value.item() if hasattr(value, "item") else value for value in (first, second))
+    one, other = _plain(first), _plain(second)
     return type(one) is type(other) and bool(one == other)
 
 
@@ -161,7 +178,11 @@ def _class_names(data: Any, labels: Sequence[Any]) -> tuple[str, ...] | None:
     names = getattr(data, "classes", None)
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         return None
-    numbers = [value.item() if hasattr(value, "item") else value for value in labels]
+    plain = [_plain(value) for value in labels]
+    rows = [value for value in plain if isinstance(value, list | tuple | set)]
+    if len({len(row) for row in rows}) == 1 and len(rows[0]) > 1 and all(set(row) <= {0, 1} for row in rows):
+        return tuple(names) if len(rows[0]) == len(names) else None  # indicators, one per name
+    numbers = [entry for row in rows for entry in row] if rows else plain
     fits = all(isinstance(number, int) and 0 <= number < len(names) for number in numbers)
     return tuple(names) if fits else None
 

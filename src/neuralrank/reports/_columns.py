@@ -1,13 +1,13 @@
 """The columns of the terminal table, and which of them a width has room for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from neuralrank.reports import _numbers
 from neuralrank.reports._names import clean, shorten, shorten_apart, width
 from neuralrank.reports._rows import further_scores
 from neuralrank.reports._sentences import ranks, score_decimals
-from neuralrank.types import RankedModel, Ranking
+from neuralrank.types import RankedModel, Ranking, Task
 
 GAP = 2
 _NAME_MAX = 60
@@ -71,7 +71,7 @@ def _all_columns(ranking: Ranking, names: Sequence[str], flags: Sequence[str]) -
         Column(key="model", title="model", cells=tuple(names), right=False),
         Column(key="score", title="score", cells=_score_cells(models)),
         _interval_plot(models),
-        Column(key="accuracy", title="R²" if regression else "acc. %", cells=texts(accuracy)),
+        Column(key="accuracy", title=_accuracy_title(ranking), cells=texts(accuracy)),
         Column(key="p_best", title="best %", cells=texts(lambda m: _numbers.probability(m.p_best, unit=""))),
         Column(key="params", title="params", cells=texts(lambda m: _numbers.short_count(m.params))),
         Column(key="size", title="size", cells=texts(lambda m: _numbers.file_size(m.size_bytes))),
@@ -85,6 +85,11 @@ def _all_columns(ranking: Ranking, names: Sequence[str], flags: Sequence[str]) -
     if any(flags):
         columns.insert(2, Column(key="flags", title="", cells=tuple(flags), right=False))
     return columns
+
+
+def _accuracy_title(ranking: Ranking) -> str:
+    titles: Mapping[Task, str] = {"classification": "acc. %", "regression": "R²", "multilabel": "label acc. %"}
+    return titles[ranking.target.task]
 
 
 def _word(text: str | None) -> str:

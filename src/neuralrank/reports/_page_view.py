@@ -33,6 +33,7 @@ def page_view(ranking: Ranking) -> dict[str, Any]:
         "rows": _rows(ranking, names, full),
         "further": [clean(name) for name in further_scores(ranking)],
         "accuracy_word": _sentences.accuracy_word(ranking),
+        "class_words": _sentences.class_words(ranking),
         "has_intervals": any(model.interval is not None for model in ranking.models),
         "tie_line": _sentences.tie_line(ranking.models),
         "cache_line": _sentences.cache_line(ranking.models),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from neuralrank.reports import _numbers
 from neuralrank.reports._baselines import StaticOrder
 from neuralrank.reports._names import clean, listed, name_of
-from neuralrank.types import Failure, RankedModel, Ranking
+from neuralrank.types import Failure, RankedModel, Ranking, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def score_decimals(models: Sequence[RankedModel]) -> int:
 
 def chance_score(ranking: Ranking) -> float | None:
     """Return the score of a model without any information, None where the score has no such level."""
-    if ranking.score == "knn" and ranking.target.task == "classification":
+    if ranking.score == "knn" and ranking.target.task != "regression":
         return ranking.target.chance_accuracy
     return 0.0 if ranking.score in {"neuralrank", "knn"} else None
 
@@ -81,7 +81,19 @@ def at_chance(ranking: Ranking, model: RankedModel) -> bool:
 
 def accuracy_word(ranking: Ranking) -> str:
     """Return what `expected_accuracy` is called for this task."""
-    return "R²" if ranking.target.task == "regression" else "accuracy"
+    words: Mapping[Task, str] = {"classification": "accuracy", "regression": "R²", "multilabel": "label accuracy"}
+    return words[ranking.target.task]
+
+
+def accuracy_meaning(ranking: Ranking) -> str:
+    """Return what `expected_accuracy` is, as a clause."""
+    of_labels = ", the mean over the labels" if ranking.target.task == "multilabel" else ""
+    return f"held-out {accuracy_word(ranking)} of a linear head{of_labels}"
+
+
+def class_words(ranking: Ranking) -> tuple[str, str]:
+    """Return what one class and several are called: those of a multi-label target are labels."""
+    return ("label", "labels") if ranking.target.task == "multilabel" else ("class", "classes")
 
 
 def accuracy(ranking: Ranking, value: float | None) -> str:
@@ -90,11 +102,14 @@ def accuracy(ranking: Ranking, value: float | None) -> str:
 
 
 def target_line(ranking: Ranking) -> str:
-    """Return what the target is: task, samples, classes."""
+    """Return what the target is: task, samples, classes or labels."""
     target = ranking.target
+    if target.task == "multilabel" and target.n_classes is not None:
+        labels = _plural(target.n_classes, *class_words(ranking))
+        return f"{target.modality}, {_plural(target.n_samples, 'sample')}, multi-label, {labels}"
     parts = [f"{target.modality} {target.task}", _plural(target.n_samples, "sample")]
     if target.n_classes is not None:
-        parts.append(_plural(target.n_classes, "class", "classes"))
+        parts.append(_plural(target.n_classes, *class_words(ranking)))
     return ", ".join(parts)
 
 

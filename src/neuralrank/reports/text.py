@@ -132,7 +132,7 @@ def _legend(ranking: Ranking, columns: tuple[Column, ...]) -> Text:
     from rich.text import Text
 
     meanings = {
-        "accuracy": f"held-out {_sentences.accuracy_word(ranking)} of a linear head",
+        "accuracy": _sentences.accuracy_meaning(ranking),
         "p_best": "probability of the highest score",
         "seconds": "time to extract the features",
         "features": "feature dimensions",
