@@ -8,42 +8,32 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import queue
 import tempfile
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralrank import registry
+from neuralrank import encoding
+from neuralrank.encoding import HEAD_UNUSABLE
 from neuralrank.engines.worker_process import JobOutcome, worker_process
-from neuralrank.errors import ModelError, OutputError
-from neuralrank.probe import Probe, open_samples, write_samples
+from neuralrank.errors import OutputError
+from neuralrank.probe import Probe, write_samples
 from neuralrank.storage.feature_cache import FeatureCache, cache_key
 from neuralrank.types import (
-    Batch,
-    Encoder,
     Failure,
-    ImagePreprocessing,
-    ModelFacts,
     ModelRecord,
-    Sample,
 )
 
 VERSION = 1
 """Raised when the same inputs would give other features."""
 
-MAX_FEATURES = 65_536
 MAX_DEFAULT_JOBS = 4
-_PROGRESS_SECONDS = 0.2
-_BATCH_PIXELS = 32 * 224 * 224
-_MAX_BATCH = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +76,21 @@ class Features:
     layer: str
     extract_seconds: float
     cached: bool
+    """True if they were known; the logits may have been made all the same."""
     warnings: tuple[str, ...]
+    logits: NDArray[np.float32] | None = None
+    """Shape (n_samples, n_source_classes), finite: what the model's own classifier gives, before any softmax.
+
+    None where they were not asked for, or the model has no classifier that can be used.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Logits:
+    """The logits of one model; None where it has none that can be used, with the reason if it has a classifier."""
+
+    values: NDArray[np.float32] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,35 +126,45 @@ class Extraction:
             return Path(self._scratch[0].name)
 
     def features(
-        self, record: ModelRecord, *, layer: str | None = None, on_progress: Callable[[int], None] = lambda _: None
+        self,
+        record: ModelRecord,
+        *,
+        layer: str | None = None,
+        head: bool = False,
+        on_progress: Callable[[int], None] = lambda _: None,
     ) -> Features | Failure:
         """Return the features of one model, from the cache or by running it.
 
         Args:
             record: the model.
             layer: name of a layer, None for the model's own feature layer.
+            head: return the logits of the model's own classifier too, from the same forward pass. A model without
+                a usable one is no failure.
             on_progress: called with the number of samples done.
 
         Raises:
             OutputError: the scratch folder cannot be written.
         """
-        key = self._key(record, layer)
-        found = self.cache.get(key) if self.cache else None
-        if found is not None and len(found[0]) == len(self.probe):
-            values, metadata = found
-            return Features(
-                values=values,
-                key=key,
-                layer=metadata["layer"],
-                extract_seconds=metadata["extract_seconds"],
-                cached=True,
-                warnings=tuple(metadata["warnings"]),
-            )
-        file = self.scratch / f"{uuid.uuid4().hex}.npy"  # not the key: copies of one model may run side by side
-        outcome = self._run("extract_in_worker", record, {"layer": layer, "out": str(file)}, on_progress)
-        if outcome.result is None:
-            return _failure(record, outcome)
-        return self._collect(record, key, file, outcome.result)
+        key, head_key = self._key(record, "features", layer), self._key(record, "logits", None)
+        features = self._kept_features(key)
+        logits = self._kept_logits(head_key) if head else _Logits()
+        wanted = [kind for kind, known in (("features", features), ("logits", logits)) if known is None]
+        if wanted:
+            # not the keys: copies of one model may run side by side
+            files = {kind: self.scratch / f"{uuid.uuid4().hex}.npy" for kind in wanted}
+            options = {"layer": layer, "out": {kind: str(file) for kind, file in files.items()}}
+            outcome = self._run("extract_in_worker", record, options, on_progress)
+            if features is None:
+                made = self._collect(record, key, files["features"], outcome)
+                if isinstance(made, Failure):
+                    return made
+                features = made
+            if logits is None:
+                logits = self._collect_logits(record, head_key, files["logits"], outcome)
+        assert features is not None
+        assert logits is not None
+        warnings = tuple(dict.fromkeys((*features.warnings, *logits.warnings)))
+        return dataclasses.replace(features, logits=logits.values, warnings=warnings)
 
     def layers(self, record: ModelRecord) -> tuple[tuple[str, ...], str] | Failure:
         """Return the layers of one model that can be chosen, and its default; runs no forward pass."""
@@ -159,15 +173,48 @@ class Extraction:
             return _failure(record, outcome)
         return tuple(outcome.result["layers"]), str(outcome.result["feature_layer"])
 
-    def _key(self, record: ModelRecord, layer: str | None) -> str:
+    def _kept_features(self, key: str) -> Features | None:
+        values, metadata = self._kept(key)
+        if values is None:
+            return None
+        return Features(
+            values=values,
+            key=key,
+            layer=metadata["layer"],
+            extract_seconds=metadata["extract_seconds"],
+            cached=True,
+            warnings=tuple(metadata["warnings"]),
+        )
+
+    def _kept_logits(self, key: str) -> _Logits | None:
+        values, metadata = self._kept(key)
+        if values is None:
+            return None
+        return _Logits(values=values if values.shape[1] else None, warnings=tuple(metadata["warnings"]))
+
+    def _kept(self, key: str) -> tuple[NDArray[np.float32] | None, Mapping[str, Any]]:
+        found = self.cache.get(key) if self.cache else None
+        return found if found is not None and len(found[0]) == len(self.probe) else (None, {})
+
+    def _keep(self, key: str, values: NDArray[np.float32], metadata: Mapping[str, Any]) -> tuple[str, ...]:
+        """Keep an array if there is a cache, and say so if it could not be kept."""
+        if self.cache is None:
+            return ()
+        try:
+            self.cache.put(key, values, metadata)
+        except OutputError as error:
+            return (str(error),)
+        return ()
+
+    def _key(self, record: ModelRecord, kind: str, layer: str | None) -> str:
         preprocessing = record.facts.preprocessing
         return cache_key(
-            kind="features",
+            kind=kind,
             version=VERSION,
             model=record.content_hash,
             format=record.facts.format,
             preprocessing=dataclasses.asdict(preprocessing) if preprocessing else None,
-            layer=layer or record.facts.feature_layer,
+            layer=(layer or record.facts.feature_layer) if kind == "features" else None,
             probe=self.probe.digest,
         )
 
@@ -179,11 +226,12 @@ class Extraction:
             "path": str(record.path),
             "samples": str(self.scratch),
             "modality": self.probe.target.modality,
+            "n_labels": len(record.facts.label_names or ()),
             "n_threads": self.limits.threads_each,
             **options,
         }
         outcome = worker_process(
-            f"{__name__}:{function}",
+            f"{encoding.__name__}:{function}",
             payload,
             timeout_seconds=self.limits.timeout_seconds,
             memory_bytes=self.limits.memory_each_bytes,
@@ -196,38 +244,57 @@ class Extraction:
             raise outcome.kind(outcome.error)
         return outcome
 
-    def _collect(self, record: ModelRecord, key: str, file: Path, result: Mapping[str, Any]) -> Features | Failure:
-        """Check what the worker wrote, and keep it."""
-        values = np.load(file, allow_pickle=False)
-        file.unlink()
-        features = Features(
-            values=values,
-            key=key,
-            layer=str(result["layer"]),
-            extract_seconds=float(result["extract_seconds"]),
-            cached=False,
-            warnings=tuple(result["warnings"]),
-        )
-        n_bad = int(np.count_nonzero(~np.isfinite(values).all(axis=1)))
+    def _collect(self, record: ModelRecord, key: str, file: Path, outcome: JobOutcome) -> Features | Failure:
+        """Check the features that the worker wrote, and keep them."""
+        result = outcome.result
+        if result is None:
+            return _failure(record, outcome)
+        values = _taken(file)
+        layer, seconds = str(result["layer"]), float(result["extract_seconds"])
+        warnings = tuple(result["warnings"])
+        n_bad = _n_not_finite(values)
         if n_bad:
             error = (
                 f"Features need to be finite. Got NaN or infinity for {n_bad:,} of {len(values):,} samples "
-                f"at layer {features.layer!r}. The weights may be damaged; choose another --layer or another copy."
+                f"at layer {layer!r}. The weights may be damaged; choose another --layer or another copy."
             )
             return Failure(model_id=record.model_id, stage="extract", error=error)
-        if self.cache is None:
-            return features
         metadata = {
-            "layer": features.layer,
-            "extract_seconds": features.extract_seconds,
-            "warnings": features.warnings,
+            "layer": layer,
+            "extract_seconds": seconds,
+            "warnings": warnings,
             "model_id": record.model_id,
         }
-        try:
-            self.cache.put(key, values, metadata)
-        except OutputError as error:
-            return dataclasses.replace(features, warnings=(*features.warnings, str(error)))
-        return features
+        warnings = (*warnings, *self._keep(key, values, metadata))
+        return Features(values=values, key=key, layer=layer, extract_seconds=seconds, cached=False, warnings=warnings)
+
+    def _collect_logits(self, record: ModelRecord, key: str, file: Path, outcome: JobOutcome) -> _Logits:
+        """Check the logits that the worker wrote, and keep them, or that the model has none that can be used.
+
+        A pass that failed is not remembered: it may have met a limit that the next one does not.
+        """
+        if outcome.result is None:
+            return _Logits(warnings=(f"{HEAD_UNUSABLE} {outcome.error}",))
+        head = outcome.result["head"]
+        warnings, values = tuple(head["warnings"]), _taken(file) if head["given"] else None
+        if values is not None and (n_bad := _n_not_finite(values)):
+            got = f"Got NaN or infinity for {n_bad:,} of {len(values):,} samples at layer {head['layer']!r}."
+            values, warnings = None, (f"{HEAD_UNUSABLE} {got}",)
+        if head["final"]:
+            array = np.empty((len(self.probe), 0), dtype=np.float32) if values is None else values
+            metadata = {"layer": head["layer"], "warnings": warnings, "model_id": record.model_id}
+            warnings = (*warnings, *self._keep(key, array, metadata))
+        return _Logits(values=values, warnings=warnings)
+
+
+def _taken(file: Path) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = np.load(file, allow_pickle=False)
+    file.unlink()
+    return values
+
+
+def _n_not_finite(values: NDArray[np.float32]) -> int:
+    return int(np.count_nonzero(~np.isfinite(values).all(axis=1)))
 
 
 def _failure(record: ModelRecord, outcome: JobOutcome) -> Failure:
@@ -251,131 +318,3 @@ def available_cores() -> int:
 def total_memory_bytes() -> int:
     """Return the machine's physical memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-# --- in the worker -----------------------------------------------------------------------------------------------
-
-
-def list_layers_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
-    """Load one model and list its layers."""
-    send({"stage": "load"})
-    encoder = _load(payload)
-    return {"layers": list(encoder.layers), "feature_layer": encoder.feature_layer}
-
-
-def extract_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
-    """Load one model, run it over the decoded samples and write the features to the file `out`."""
-    send({"stage": "load"})
-    samples = open_samples(Path(payload["samples"]))
-    encoder = _load(payload)
-    layer = _checked_layer(encoder, payload["layer"])
-    send({"stage": "extract", "n_done": 0})
-    start = time.perf_counter()
-    values = _encode_all(encoder, layer, samples, payload["modality"], send)
-    seconds = time.perf_counter() - start
-    try:
-        np.save(payload["out"], values, allow_pickle=False)
-    except OSError as error:
-        raise OutputError(
-            f"Features need room in {str(Path(payload['out']).parent)!r}. Got: {error.strerror or error}. "
-            "Set TMPDIR to another folder."
-        ) from error
-    return {"layer": layer, "extract_seconds": seconds, "warnings": list(encoder.warnings)}
-
-
-def _load(payload: Mapping[str, Any]) -> Encoder:
-    checkpoint_format = registry.get("formats", payload["format"])
-    path = Path(payload["path"])
-    facts: ModelFacts | None = checkpoint_format.describe(path)
-    if facts is None:
-        raise ModelError(
-            f"{path.name} needs to be a {payload['format']} model. Got other files than when it was listed."
-        )
-    return cast(Encoder, checkpoint_format(path, facts, n_threads=payload["n_threads"]))
-
-
-def _checked_layer(encoder: Encoder, layer: str | None) -> str:
-    if layer is None:
-        return encoder.feature_layer
-    if layer not in encoder.layers:
-        listed = ", ".join(encoder.layers[-8:])
-        raise ModelError(f"--layer needs a layer of this model. Got {layer!r}. Its last layers are: {listed}.")
-    return layer
-
-
-def _encode_all(
-    encoder: Encoder,
-    layer: str,
-    samples: Sequence[Sample],
-    modality_name: str,
-    send: Callable[[Mapping[str, Any]], None],
-) -> NDArray[np.float32]:
-    """Return pooled features of all samples in their order, shape (n_samples, n_features)."""
-    modality = registry.get("modalities", modality_name)()
-    batches = _batch_rows(samples, encoder.preprocessing)
-    features: NDArray[np.float32] | None = None
-    n_done, announced = 0, time.monotonic()
-    for rows, batch in _prefetched(samples, batches, lambda part: modality.make_batch(part, encoder.preprocessing)):
-        pooled = modality.pool(encoder.encode(batch, layer))
-        if features is None:
-            features = np.empty((len(samples), _checked_width(pooled, layer)), dtype=np.float32)
-        if pooled.shape != (len(rows), features.shape[1]):
-            raise ModelError(
-                f"Layer {layer!r} needs to give one row of {features.shape[1]} features per sample. "
-                f"Got {pooled.shape} for a batch of {len(rows)}. Choose another --layer."
-            )
-        features[rows] = pooled
-        n_done += len(rows)
-        if time.monotonic() - announced > _PROGRESS_SECONDS:
-            announced = time.monotonic()
-            send({"n_done": n_done})
-    if features is None:
-        raise ModelError("Extraction needs at least one sample. Got none. Use a larger --probe.")
-    return features
-
-
-def _checked_width(pooled: NDArray[Any], layer: str) -> int:
-    width = int(pooled.shape[1]) if pooled.ndim == 2 else 0
-    if not 1 <= width <= MAX_FEATURES:
-        raise ModelError(
-            f"Layer {layer!r} needs to give 1 to {MAX_FEATURES:,} features per sample. Got shape {pooled.shape}. "
-            "Choose another --layer; `--layer list` names them."
-        )
-    return width
-
-
-def _batch_rows(samples: Sequence[Sample], preprocessing: object) -> list[NDArray[np.int64]]:
-    """Split the samples into batches: texts by length, so that little is padded; images by what their size allows."""
-    size = 32
-    if isinstance(preprocessing, ImagePreprocessing):
-        size = int(np.clip(_BATCH_PIXELS // (preprocessing.size[0] * preprocessing.size[1]), 4, _MAX_BATCH))
-    order = np.arange(len(samples))
-    if samples and isinstance(samples[0], str):
-        order = np.argsort([len(cast(str, text)) for text in samples], kind="stable")
-    return [order[start : start + size] for start in range(0, len(order), size)]
-
-
-def _prefetched(
-    samples: Sequence[Sample],
-    batches: Sequence[NDArray[np.int64]],
-    make_batch: Callable[[Sequence[Sample]], Batch],
-) -> Iterator[tuple[NDArray[np.int64], Batch]]:
-    """Yield batches made one ahead in a second thread, so that preprocessing and the forward pass overlap."""
-    ready: queue.Queue[tuple[NDArray[np.int64], Batch] | BaseException | None] = queue.Queue(maxsize=1)
-
-    def work() -> None:
-        try:
-            for rows in batches:
-                ready.put((rows, make_batch([samples[row] for row in rows])))
-            ready.put(None)
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
-            ready.put(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    while True:
-        item = ready.get()
-        if item is None:
-            return
-        if isinstance(item, BaseException):
-            raise item
-        yield item

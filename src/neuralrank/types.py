@@ -162,6 +162,11 @@ class Encoder(Protocol):
         ...
 
     @property
+    def head_layer(self) -> str | None:
+        """The layer with the logits of the model's own classifier; None if it has none or none can be told."""
+        ...
+
+    @property
     def preprocessing(self) -> ImagePreprocessing | Processor | None:
         """How samples become a batch; None: vectors are stacked as they are."""
         ...
@@ -171,8 +176,8 @@ class Encoder(Protocol):
         """What a user should know about this loaded model, one sentence each."""
         ...
 
-    def encode(self, batch: Batch, layer: str) -> Hidden:
-        """Run one batch; rows keep their order."""
+    def encode(self, batch: Batch, layers: Sequence[str]) -> Mapping[str, Hidden]:
+        """Run one batch once and return the values of each of `layers`; rows keep their order."""
         ...
 
 

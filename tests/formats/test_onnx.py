@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx as onnx_package
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -37,7 +38,7 @@ def value(name: str, shape, kind: int = TensorProto.FLOAT):
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-def classifier(path: Path, *, batch="n", side=8, kind: int = TensorProto.FLOAT, **options) -> Path:
+def classifier(path: Path, *, batch="n", side=8, kind=TensorProto.FLOAT, squash="Softmax", **options) -> Path:
     """Conv → Relu → pool → flatten → Gemm → Softmax, logits only."""
     nodes = [helper.make_node("Cast", ["image"], ["cast"], to=TensorProto.FLOAT)] if kind != TensorProto.FLOAT else []
     nodes += [
@@ -47,7 +48,7 @@ def classifier(path: Path, *, batch="n", side=8, kind: int = TensorProto.FLOAT, 
         helper.make_node("Flatten", ["pool"], ["flat"]),
         helper.make_node("MatMul", ["flat", "h"], ["product"]),
         helper.make_node("Add", ["product", "b"], ["sum"]),
-        helper.make_node("Softmax", ["sum"], ["probabilities"]),
+        helper.make_node(squash, ["sum"], ["probabilities"]),
     ]
     weights = {"w": CONV, "h": HEAD, "b": np.ones(5, np.float32)}
     inputs = [value("image", [batch, 3, side, side], kind)]
@@ -208,9 +209,13 @@ def test_features_are_what_the_final_linear_layer_reads(tmp_path):
     assert encoder.layers == ("conv", "relu", "pool", "flat", "product", "sum", "probabilities")
     assert encoder.warnings == ()
     batch = images(6)
-    np.testing.assert_allclose(encoder.encode(batch, "flat").values, expected_features(batch), rtol=1e-4, atol=1e-5)
-    assert encoder.encode(batch, "relu").values.shape == (6, 4, 8, 8)
-    np.testing.assert_allclose(encoder.encode(batch, "probabilities").values.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(
+        encoder.encode(batch, ["flat"])["flat"].values, expected_features(batch), rtol=1e-4, atol=1e-5
+    )
+    assert encoder.encode(batch, ["relu"])["relu"].values.shape == (6, 4, 8, 8)
+    np.testing.assert_allclose(
+        encoder.encode(batch, ["probabilities"])["probabilities"].values.sum(axis=1), 1, rtol=1e-5
+    )
 
 
 def test_a_fixed_batch_axis_is_run_in_pieces(tmp_path):
@@ -218,7 +223,10 @@ def test_a_fixed_batch_axis_is_run_in_pieces(tmp_path):
     for size in (1, 4):
         fixed = opened(classifier(tmp_path / f"fixed{size}.onnx", batch=size))
         np.testing.assert_allclose(
-            fixed.encode(batch, "flat").values, open_batch.encode(batch, "flat").values, rtol=1e-5, atol=1e-6
+            fixed.encode(batch, ["flat"])["flat"].values,
+            open_batch.encode(batch, ["flat"])["flat"].values,
+            rtol=1e-5,
+            atol=1e-6,
         )
 
 
@@ -234,7 +242,7 @@ def test_a_layer_that_the_graph_does_not_have_is_refused(tmp_path):
         "Correct the card."
     )
     with pytest.raises(ModelError, match=r"^n\.onnx needs a layer that it has\. Got 'nope'\. Choose one of conv, relu"):
-        opened(classifier(tmp_path / "n.onnx")).encode(images(1), "nope")
+        opened(classifier(tmp_path / "n.onnx")).encode(images(1), ["nope"])["nope"]
 
 
 def test_an_output_named_features_is_the_default(tmp_path):
@@ -278,7 +286,7 @@ def test_channels_last_is_seen_in_the_shape(tmp_path):
     path = save(tmp_path / "m.onnx", nodes, inputs, [value("logits", ["n", 5])], {"w": CONV, "h": HEAD})
     wanted = ONNX.describe(path).preprocessing
     assert (wanted.layout, wanted.size) == ("NHWC", (8, 10))
-    assert opened(path).encode({"image": np.zeros((2, 8, 10, 3), np.float32)}, "flat").values.shape == (2, 4)
+    assert opened(path).encode({"image": np.zeros((2, 8, 10, 3), np.float32)}, ["flat"])["flat"].values.shape == (2, 4)
 
 
 def test_half_precision_input_is_cast(tmp_path):
@@ -288,7 +296,7 @@ def test_half_precision_input_is_cast(tmp_path):
     )
     batch = images(3)
     np.testing.assert_allclose(
-        half.encode(batch, "flat").values, full.encode(batch, "flat").values, rtol=0.01, atol=0.01
+        half.encode(batch, ["flat"])["flat"].values, full.encode(batch, ["flat"])["flat"].values, rtol=0.01, atol=0.01
     )
 
 
@@ -301,7 +309,9 @@ def test_whole_pixel_input_is_neither_scaled_nor_normalised(tmp_path):
     )
     pixels = np.full((1, 3, 8, 8), 3.6, np.float32)
     np.testing.assert_allclose(
-        opened(path).encode({"image": pixels}, "flat").values, expected_features({"image": np.rint(pixels)}), rtol=1e-4
+        opened(path).encode({"image": pixels}, ["flat"])["flat"].values,
+        expected_features({"image": np.rint(pixels)}),
+        rtol=1e-4,
     )
     with pytest.raises(ModelError, match=r"^m\.json needs no mean, std or scale, as m\.onnx takes whole pixel values"):
         ONNX.describe(with_card(path))
@@ -342,7 +352,7 @@ def test_weights_beside_the_file_belong_to_the_model(tmp_path):
     assert ONNX.describe(path).files == (path, path.parent / "m.data")
     batch = images(3)
     np.testing.assert_allclose(
-        opened(path).encode(batch, "flat").values, expected_features(batch), rtol=1e-4, atol=1e-5
+        opened(path).encode(batch, ["flat"])["flat"].values, expected_features(batch), rtol=1e-4, atol=1e-5
     )
 
 
@@ -403,9 +413,9 @@ def test_vectors_are_tabular(tmp_path):
     facts, encoder = ONNX.describe(path), opened(path)
     assert (facts.modality, facts.preprocessing, encoder.feature_layer) == ("tabular", None, "bent")
     x = np.ones((3, 4), np.float32)
-    np.testing.assert_allclose(encoder.encode({"x": x}, "bent").values, np.tanh(x @ HEAD), rtol=1e-4)
+    np.testing.assert_allclose(encoder.encode({"x": x}, ["bent"])["bent"].values, np.tanh(x @ HEAD), rtol=1e-4)
     with pytest.raises(ModelError) as caught:
-        encoder.encode({"x": np.ones((3, 6), np.float32)}, "bent")
+        encoder.encode({"x": np.ones((3, 6), np.float32)}, ["bent"])["bent"]
     assert str(caught.value) == "m.onnx needs samples of shape 4. Got 6. Choose a model made for such samples."
 
 
@@ -433,7 +443,7 @@ def test_a_graph_that_loses_the_batch_axis_is_refused(tmp_path):
     nodes = [helper.make_node("ReduceMean", ["image"], ["y"], axes=[0])]
     path = save(tmp_path / "m.onnx", nodes, [value("image", ["n", 3, 8, 8])], [value("y", [1, 3, 8, 8])])
     with pytest.raises(ModelError) as caught:
-        opened(path).encode(images(4), "y")
+        opened(path).encode(images(4), ["y"])["y"]
     assert str(caught.value) == (
         "m.onnx needs one row per sample in layer 'y'. Got shape (1, 3, 8, 8) for 4 samples. "
         "Choose another layer, or export it with an open batch axis."
@@ -445,7 +455,7 @@ def test_a_graph_that_fails_while_running_gives_one_clean_sentence(tmp_path):
     shape = {"shape": np.array([7, 11], np.int64)}
     path = save(tmp_path / "m.onnx", nodes, [value("image", ["n", 3, 8, 8])], [value("y", [7, 11])], shape)
     with pytest.raises(ModelError) as caught:
-        opened(path).encode(images(4), "y")
+        opened(path).encode(images(4), ["y"])["y"]
     assert str(caught.value).startswith("m.onnx needs to run on a batch of 4 samples. Got: Reshape: ")
     assert "The input tensor cannot be reshaped to the requested shape." in str(caught.value)
     assert "/" not in str(caught.value)
@@ -504,7 +514,161 @@ def test_batches_of_one_and_eight_agree_on_the_zoo(zoo, name):
     path = ZOO / f"{name}.onnx"
     card, encoder = json.loads(path.with_suffix(".json").read_text()), opened(path)
     batch = np.random.default_rng(0).normal(size=(8, *card["input_size"])).astype(np.float32)
-    together = encoder.encode({"image": batch}, "features").values
-    alone = np.concatenate([encoder.encode({"image": batch[i : i + 1]}, "features").values for i in range(8)])
+    together = encoder.encode({"image": batch}, ["features"])["features"].values
+    alone = np.concatenate(
+        [encoder.encode({"image": batch[i : i + 1]}, ["features"])["features"].values for i in range(8)]
+    )
     assert together.shape == (8, card["feature_dim"])
     np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-4 * np.abs(together).max())
+
+
+# --- the classifier ------------------------------------------------------------------------------------------------
+
+
+def head_of(path: Path, nodes, outputs, weights=None, **card):
+    """Return the head of a graph with an image as its input, beside a card if fields of one are given."""
+    stored = {"w": CONV, "h": HEAD, **(weights or {})}
+    save(path, nodes, [value("image", ["n", 3, 8, 8])], outputs, stored)
+    if card:
+        path.with_suffix(".json").write_text(json.dumps(card))
+    return opened(path).head_layer
+
+
+def pooled(*tail):
+    return [
+        helper.make_node("Conv", ["image", "w"], ["conv"]),
+        helper.make_node("GlobalAveragePool", ["conv"], ["pool"]),
+        helper.make_node("Flatten", ["pool"], ["flat"]),
+        *tail,
+    ]
+
+
+def run_directly(path: Path, name: str, batch) -> np.ndarray:
+    model = onnx_package.load(path)
+    model.graph.output.append(onnx_package.ValueInfoProto(name=name))
+    return onnxruntime.InferenceSession(model.SerializeToString()).run([name], batch)[0]
+
+
+@pytest.mark.parametrize("squash", ["Softmax", "LogSoftmax", "Sigmoid"])
+def test_logits_are_what_the_final_softmax_reads(tmp_path, squash):
+    path, batch = classifier(tmp_path / "m.onnx", squash=squash), images(6)
+    encoder = opened(path)
+    assert encoder.head_layer == "sum"
+    logits = encoder.encode(batch, ["sum"])["sum"].values
+    np.testing.assert_allclose(logits, run_directly(path, "sum", batch), rtol=1e-5, atol=1e-6)
+    exponents = np.exp(logits)
+    shares = {"Softmax": exponents / exponents.sum(axis=1, keepdims=True), "Sigmoid": 1 / (1 + 1 / exponents)}
+    shares["LogSoftmax"] = np.log(shares["Softmax"])
+    output = onnxruntime.InferenceSession(path).run(["probabilities"], batch)[0]
+    np.testing.assert_allclose(shares[squash], output, rtol=1e-5, atol=1e-6)
+
+
+def test_features_and_logits_come_from_one_run_of_the_graph(tmp_path, monkeypatch):
+    encoder, batch = opened(classifier(tmp_path / "m.onnx", batch=4)), images(7)
+    alone = {layer: encoder.encode(batch, [layer])[layer].values for layer in ("sum", "flat")}
+    session, runs = encoder.load(["flat", "sum"]), []
+    original = type(session).run
+    monkeypatch.setattr(type(session), "run", lambda *given: runs.append(given[1]) or original(*given))
+    both = encoder.encode(batch, ["flat", "sum"])
+    assert runs == [["flat", "sum"]] * 2, "two pieces of the fixed batch size"
+    for layer in ("flat", "sum"):
+        np.testing.assert_allclose(both[layer].values, alone[layer], rtol=1e-6, atol=1e-7)
+
+
+def test_a_pooled_convolution_is_a_head_after_its_pooling(tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["conv"]),
+        helper.make_node("Conv", ["conv", "k"], ["maps"]),
+        helper.make_node("GlobalAveragePool", ["maps"], ["pool"]),
+        helper.make_node("Softmax", ["pool"], ["out"], axis=1),
+    ]
+    weights = {"k": RNG.normal(size=(5, 4, 1, 1)).astype(np.float32)}
+    assert head_of(tmp_path / "a.onnx", nodes, [value("out", ["n", 5, 1, 1])], weights) == "pool"
+    assert head_of(tmp_path / "b.onnx", nodes[:2], [value("maps", ["n", 5, 6, 6])], weights) is None, "segmentation"
+    assert head_of(tmp_path / "c.onnx", nodes[:2], [value("maps", ["n", 5, "h", "w"])], weights) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "card", "head"),
+    [
+        pytest.param("output", {}, "output", id="unlabelled"),
+        pytest.param("embedding", {}, None, id="named-as-features"),
+        pytest.param("output", {"feature_layer": "output"}, None, id="features-by-the-card"),
+        pytest.param("output", {"feature_layer": "output", "class_names": list("abcde")}, "output", id="with-classes"),
+        pytest.param("output", {"class_names": list("abc")}, None, id="other-names"),
+        pytest.param("output", {"num_classes": 5}, "output", id="number-alone"),
+        pytest.param("output", {"num_classes": 4}, None, id="other-number"),
+        pytest.param("output", {"num_classes": 0}, None, id="no-classes"),
+    ],
+)
+def test_what_a_final_linear_layer_is(tmp_path, name, card, head):
+    nodes = pooled(helper.make_node("Gemm", ["flat", "h"], [name]))
+    assert head_of(tmp_path / "m.onnx", nodes, [value(name, ["n", 5])], **card) == head
+
+
+def test_one_column_is_no_head_and_neither_are_as_many_as_pixels(tmp_path):
+    weights = {"h": HEAD[:, :1].copy()}
+    nodes = pooled(helper.make_node("Gemm", ["flat", "h"], ["y"]), helper.make_node("Sigmoid", ["y"], ["p"]))
+    assert head_of(tmp_path / "a.onnx", nodes, [value("p", ["n", 1])], weights) is None
+    weights = {"h": RNG.normal(size=(4, 192)).astype(np.float32)}
+    assert head_of(tmp_path / "b.onnx", nodes, [value("p", ["n", 192])], weights) is None, "an image made again"
+    assert head_of(tmp_path / "c.onnx", nodes, [value("p", ["n", 192])], weights, num_classes=192) == "y"
+
+
+def test_of_several_outputs_the_head_is_the_one_that_can_be_told(tmp_path):
+    gemm = helper.make_node("Gemm", ["flat", "h"], ["scores"])
+    squash = helper.make_node("Softmax", ["scores"], ["shares"])
+    other = helper.make_node("Gemm", ["flat", "g"], ["other"])
+    twice = [value("shares", ["n", 5]), value("scores", ["n", 5])]
+    assert head_of(tmp_path / "a.onnx", pooled(gemm, squash), twice) == "scores", "one layer, shown twice"
+    features = [value("flat", ["n", 4]), value("scores", ["n", 5])]
+    assert head_of(tmp_path / "b.onnx", pooled(gemm), features) == "scores"
+    weights, both = {"g": HEAD[:, :3].copy()}, [value("other", ["n", 3]), value("scores", ["n", 5])]
+    assert head_of(tmp_path / "c.onnx", pooled(gemm, other), both, weights) is None, "two heads"
+    assert head_of(tmp_path / "d.onnx", pooled(gemm, other), both, weights, class_names=list("abc")) == "other"
+    named = helper.make_node("Gemm", ["flat", "h"], ["logits"])
+    both = [value("other", ["n", 3]), value("logits", ["n", 5])]
+    assert head_of(tmp_path / "e.onnx", pooled(named, other), both, weights) == "logits"
+
+
+def test_probabilities_that_cannot_be_undone_give_no_head(tmp_path):
+    gemm = helper.make_node("Gemm", ["flat", "h"], ["scores"])
+    squash = helper.make_node("Softmax", ["scores"], ["shares"])
+    percent = helper.make_node("Mul", ["shares", "hundred"], ["percent"])
+    outputs, weights = [value("percent", ["n", 5])], {"hundred": np.float32(100)}
+    assert head_of(tmp_path / "a.onnx", pooled(gemm, squash, percent), outputs, weights) is None
+    turn = helper.make_node("Transpose", ["scores"], ["turned"], perm=[1, 0])
+    squash = helper.make_node("Softmax", ["turned"], ["columns"], axis=0)
+    back = helper.make_node("Transpose", ["columns"], ["shares"], perm=[1, 0])
+    assert head_of(tmp_path / "b.onnx", pooled(gemm, turn, squash, back), [value("shares", ["n", 5])]) is None
+
+
+@pytest.mark.parametrize("kind", ["QDQ", "QOperator", "dynamic"])
+def test_a_quantized_classifier_has_logits(tmp_path, kind):
+    from onnxruntime import quantization
+
+    class Calibration(quantization.CalibrationDataReader):
+        def __init__(self):
+            self.left = [images(4)]
+
+        def get_next(self):
+            return self.left.pop() if self.left else None
+
+    source, path, batch = tmp_path / "m.onnx", tmp_path / "q.onnx", images(6)
+    nodes = pooled(helper.make_node("Gemm", ["flat", "h", "b"], ["scores"]))
+    weights = {"w": CONV, "h": HEAD, "b": np.ones(5, np.float32)}
+    save(source, nodes, [value("image", ["n", 3, 8, 8])], [value("scores", ["n", 5])], weights)
+    if kind == "dynamic":
+        quantization.quantize_dynamic(source, path)
+    else:
+        quantization.quantize_static(source, path, Calibration(), quant_format=quantization.QuantFormat[kind])
+    encoder = opened(path)
+    assert encoder.head_layer == "scores"
+    logits = encoder.encode(batch, ["scores"])["scores"].values
+    np.testing.assert_array_equal(logits, onnxruntime.InferenceSession(path).run(None, batch)[0])
+
+
+def test_the_heads_of_the_zoo_are_those_of_their_cards(zoo):
+    for path in zoo:
+        card = json.loads(path.with_suffix(".json").read_text())
+        assert (opened(path).head_layer == "logits") == (card["num_classes"] is not None), path.name

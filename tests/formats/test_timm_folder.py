@@ -80,7 +80,7 @@ def test_features_are_the_input_of_the_classifier(encoder: Any, resnet: Path):
     batch = images(3)
     with torch.inference_mode():
         logits = model.eval()(torch.from_numpy(batch["image"])).numpy()
-    features = encoder.encode(batch, "features").values
+    features = encoder.encode(batch, ["features"])["features"].values
     assert features.shape == (3, model.num_features)
     head = features @ model.fc.weight.detach().numpy().T + model.fc.bias.detach().numpy()
     np.testing.assert_allclose(head, logits, atol=1e-4)
@@ -88,16 +88,43 @@ def test_features_are_the_input_of_the_classifier(encoder: Any, resnet: Path):
 
 def test_batches_of_1_and_8_agree_and_order_is_kept(encoder: Any):
     batch = images(8)
-    together = encoder.encode(batch, "features").values
-    alone = [encoder.encode({"image": batch["image"][i : i + 1]}, "features").values for i in range(8)]
+    together = encoder.encode(batch, ["features"])["features"].values
+    alone = [encoder.encode({"image": batch["image"][i : i + 1]}, ["features"])["features"].values for i in range(8)]
     np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-4, atol=1e-5)
 
 
 def test_layers_are_the_feature_stages(encoder: Any):
-    assert encoder.layers == ("act1", "layer1", "layer2", "layer3", "layer4", "features")
-    assert encoder.encode(images(2), "layer2").values.shape == (2, 128, 8, 8)
+    assert encoder.layers == ("act1", "layer1", "layer2", "layer3", "layer4", "features", "logits")
+    assert encoder.encode(images(2), ["layer2"])["layer2"].values.shape == (2, 128, 8, 8)
     with pytest.raises(ModelError, match=r"The model has no layer 'nowhere'. Available: act1, layer1"):
-        encoder.encode(images(1), "nowhere")
+        encoder.encode(images(1), ["nowhere"])["nowhere"]
+
+
+def test_logits_are_those_of_timm_from_one_pass(encoder: Any, resnet: Path, monkeypatch: pytest.MonkeyPatch):
+    model = timm.create_model("resnet10t", num_classes=5)
+    model.load_state_dict(st.load_file(resnet / "model.safetensors"))
+    batch, passes = images(3), []
+    trunk = encoder._model.forward_features
+    monkeypatch.setattr(encoder._model, "forward_features", lambda x: passes.append(1) or trunk(x))
+    both = encoder.encode(batch, encoder.layers)
+    assert (len(passes), encoder.head_layer) == (1, "logits")
+    with torch.inference_mode():
+        np.testing.assert_allclose(both["logits"].values, model.eval()(torch.from_numpy(batch["image"])), atol=1e-4)
+    for layer in encoder.layers:
+        np.testing.assert_array_equal(both[layer].values, encoder.encode(batch, [layer])[layer].values)
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "names", "head"), [(0, None, None), (1, None, None), (5, "abcd", None), (5, "abcde", "logits")]
+)
+def test_a_classifier_of_another_number_of_classes_is_no_head(n_classes: int, names: Any, head: Any, tmp_path: Path):
+    model = timm.create_model("resnet10t", num_classes=n_classes)
+    config = {"architecture": "resnet10t", "num_classes": n_classes, "pretrained_cfg": SETTINGS}
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({**config, **({"label_names": list(names)} if names else {})}))
+    st.save_file(model.state_dict(), folder / "model.safetensors")
+    assert TIMM(folder, TIMM.describe(folder), n_threads=1).head_layer == head
 
 
 @pytest.mark.parametrize("architecture", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
@@ -110,8 +137,8 @@ def test_other_kinds_give_one_vector_and_inner_layers(architecture: str, tmp_pat
     (folder / "config.json").write_text(json.dumps(config))
     st.save_file(model.state_dict(), folder / "model.safetensors")
     loaded = TIMM(folder, TIMM.describe(folder), n_threads=1)
-    assert loaded.encode(images(2, 224), "features").values.shape == (2, model.num_features)
-    inner = loaded.encode(images(2, 224), loaded.layers[0]).values
+    assert loaded.encode(images(2, 224), ["features"])["features"].values.shape == (2, model.num_features)
+    inner = loaded.encode(images(2, 224), [loaded.layers[0]])[loaded.layers[0]].values
     assert inner.shape == ((2, 197, 192) if architecture.startswith("vit") else (2, 16, 56, 56))
 
 
@@ -291,6 +318,7 @@ def test_the_zoo_copy_agrees_with_its_onnx_file(shared: Path):
     facts = TIMM.describe(folder)
     assert (facts.preprocessing.resize, facts.licence, len(facts.label_names)) == ("stretch", "apache-2.0", 1001)
     batch = images(2, 224)
-    ours = TIMM(folder, facts, n_threads=1).encode(batch, "features").values
-    session = ort.InferenceSession(str(folder.with_suffix(".onnx")))
-    np.testing.assert_allclose(ours, session.run(["features"], batch)[0], atol=1e-4)
+    ours = TIMM(folder, facts, n_threads=1).encode(batch, ["features", "logits"])
+    theirs = ort.InferenceSession(str(folder.with_suffix(".onnx"))).run(["features", "logits"], batch)
+    for layer, values in zip(("features", "logits"), theirs, strict=True):
+        np.testing.assert_allclose(ours[layer].values, values, atol=1e-4)

@@ -125,13 +125,14 @@ def test_outputs_agree_with_torch(make: Any, decompose: bool, tmp_path: Path):
     model = export(tmp_path / "m.pt2", make(), decompose=decompose)
     encoder = load(tmp_path / "m.pt2")
     batch = images(5)
-    np.testing.assert_allclose(encoder.encode(batch, "output").values, expected(model, batch).numpy(), atol=1e-5)
+    values = encoder.encode(batch, ["output"])["output"].values
+    np.testing.assert_allclose(values, expected(model, batch).numpy(), atol=1e-5)
 
 
 def test_features_are_the_input_of_the_final_linear_layer(tmp_path: Path):
     model = export(tmp_path / "m.pt2", Net())
     encoder = load(tmp_path / "m.pt2")
-    features = torch.from_numpy(encoder.encode(images(5), encoder.feature_layer).values)
+    features = torch.from_numpy(encoder.encode(images(5), [encoder.feature_layer])[encoder.feature_layer].values)
     assert features.shape == (5, 6)
     logits = torch.nn.functional.linear(features, model.fc.weight, model.fc.bias).softmax(-1)
     torch.testing.assert_close(logits.detach(), expected(model, images(5)), atol=1e-5, rtol=1e-5)
@@ -143,7 +144,7 @@ def test_an_output_named_features_comes_first(tmp_path: Path):
     encoder = load(tmp_path / "m.pt2")
     assert encoder.feature_layer == "features"
     assert encoder.layers[-2:] == ("logits", "features")
-    values = encoder.encode(images(4), "features").values
+    values = encoder.encode(images(4), ["features"])["features"].values
     np.testing.assert_allclose(values, expected(model, images(4))["features"].numpy(), atol=1e-5)
 
 
@@ -158,11 +159,11 @@ def test_the_card_names_outputs_and_the_feature_layer(tmp_path: Path):
     encoder = load(path)
     assert encoder.feature_layer == "embedding"
     np.testing.assert_allclose(
-        encoder.encode(images(2), "embedding").values, expected(model, images(2))[1].numpy(), atol=1e-5
+        encoder.encode(images(2), ["embedding"])["embedding"].values, expected(model, images(2))[1].numpy(), atol=1e-5
     )
     path.with_suffix(".json").write_text(json.dumps({**card, "feature_layer": "conv2d"}))
     assert load(path).feature_layer == "conv2d"
-    assert load(path).encode(images(2), "conv2d").values.shape == (2, 6, 8, 8)
+    assert load(path).encode(images(2), ["conv2d"])["conv2d"].values.shape == (2, 6, 8, 8)
     path.with_suffix(".json").write_text(json.dumps({**card, "feature_layer": "nowhere"}))
     with pytest.raises(ModelError) as error:
         load(path)
@@ -176,15 +177,16 @@ def test_batches_of_1_and_8_agree_and_the_batch_is_not_changed(clean: tuple[Path
     encoder = load(clean[0])
     batch = images(8)
     before = batch["image"].copy()
-    together = encoder.encode(batch, encoder.feature_layer).values
-    alone = [encoder.encode({"image": before[i : i + 1]}, encoder.feature_layer).values for i in range(8)]
+    layer = encoder.feature_layer
+    together = encoder.encode(batch, [layer])[layer].values
+    alone = [encoder.encode({"image": before[i : i + 1]}, [layer])[layer].values for i in range(8)]
     np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-4, atol=1e-6)
     assert (batch["image"] == before).all()
 
 
 def test_a_fixed_batch_axis_is_served_in_pieces(tmp_path: Path):
     model = export(tmp_path / "m.pt2", Net(), batch=3)
-    values = load(tmp_path / "m.pt2").encode(images(7), "output").values
+    values = load(tmp_path / "m.pt2").encode(images(7), ["output"])["output"].values
     np.testing.assert_allclose(values, expected(model, images(7)).numpy(), atol=1e-5)
 
 
@@ -193,7 +195,7 @@ def test_vectors_are_taken_too(tmp_path: Path):
     export(tmp_path / "m.pt2", model, shape=(5,))
     assert EXPORT.describe(tmp_path / "m.pt2").modality == "tabular"
     encoder = load(tmp_path / "m.pt2")
-    assert encoder.encode(images(3, (5,)), encoder.feature_layer).values.shape == (3, 7)
+    assert encoder.encode(images(3, (5,)), [encoder.feature_layer])[encoder.feature_layer].values.shape == (3, 7)
 
 
 def test_a_program_without_a_linear_head_gives_its_output_and_says_so(tmp_path: Path):
@@ -207,7 +209,7 @@ def test_a_program_without_a_linear_head_gives_its_output_and_says_so(tmp_path: 
 
 def test_samples_of_another_shape_are_refused(clean: tuple[Path, Any]):
     with pytest.raises(ModelError) as error:
-        load(clean[0]).encode(images(2, (3, 9, 8)), "output")
+        load(clean[0]).encode(images(2, (3, 9, 8)), ["output"])["output"]
     assert str(error.value) == (
         "The program needs samples of shape 3 × 8 × 8. Got 3 × 9 × 8. Choose a model made for such samples."
     )
@@ -235,7 +237,90 @@ def test_the_zoo_copies_agree_with_torch(shared: Path):
         program = quietly(torch.export.load, path)
         theirs = quietly(lambda program=program, batch=batch: expected(program.module(), batch))
         assert encoder.feature_layer == "features"
-        np.testing.assert_allclose(encoder.encode(batch, "features").values, theirs["features"].numpy(), atol=1e-4)
+        layers = [layer for layer in ("features", encoder.head_layer) if layer is not None]
+        assert set(layers) == set(theirs)
+        for layer, hidden in encoder.encode(batch, layers).items():
+            np.testing.assert_allclose(hidden.values, theirs[layer].numpy(), atol=1e-4)
+
+
+# --- its classifier ------------------------------------------------------------------------------------------------
+
+
+class Pooled(torch.nn.Module):
+    """A convolution as classifier, pooled as last step, and an in-place sigmoid where asked for."""
+
+    def __init__(self, *, maps: bool = False) -> None:
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3), torch.nn.ReLU(inplace=True))
+        self.head = torch.nn.Conv2d(6, 5, 1)
+        self.maps = maps
+
+    def forward(self, image: Any) -> Any:
+        maps = self.head(self.body(image))
+        return maps if self.maps else maps.mean((2, 3), keepdim=True).sigmoid_()
+
+
+class TwoOutputs(torch.nn.Module):
+    """Two linear layers side by side, or one on top of the other."""
+
+    def __init__(self, *, chain: bool) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(5, 4), torch.nn.Linear(4 if chain else 5, 3)
+        self.chain = chain
+
+    def forward(self, x: Any) -> Any:
+        first = self.first(x)
+        return first, self.second(first if self.chain else x)
+
+
+@pytest.mark.parametrize("decompose", [False, True], ids=["as-exported", "decomposed"])
+def test_logits_are_what_the_final_softmax_reads(decompose: bool, tmp_path: Path):
+    model = export(tmp_path / "m.pt2", Net(), decompose=decompose)
+    encoder, batch = load(tmp_path / "m.pt2"), images(5)
+    both = encoder.encode(batch, [encoder.feature_layer, encoder.head_layer])
+    features, logits = (torch.from_numpy(both[name].values) for name in (encoder.feature_layer, encoder.head_layer))
+    torch.testing.assert_close(logits, model.fc(features).detach(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits.softmax(-1), expected(model, batch), atol=1e-5, rtol=1e-5)
+
+
+def test_several_layers_come_from_one_pass_that_overwrites_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    model = export(tmp_path / "m.pt2", Pooled())
+    encoder, batch, ran = load(tmp_path / "m.pt2"), images(5), []
+    layers = ["conv2d", encoder.feature_layer, str(encoder.head_layer), "output"]
+    alone = {layer: encoder.encode(batch, [layer])[layer].values for layer in layers}
+    step = encoder._runner._run_step
+    monkeypatch.setattr(encoder._runner, "_run_step", lambda call, known: ran.append(call) or step(call, known))
+    together = encoder.encode(batch, layers)
+    assert len(ran) == len(set(map(id, ran)))
+    for layer in layers:
+        np.testing.assert_array_equal(together[layer].values, alone[layer])
+    logits = together[str(encoder.head_layer)].values
+    assert logits.shape == (5, 5, 1, 1)
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), expected(model, batch).numpy(), atol=1e-6)
+    assert logits.min() < 0
+
+
+def test_maps_are_no_head(tmp_path: Path):
+    export(tmp_path / "m.pt2", Pooled(maps=True))
+    assert load(tmp_path / "m.pt2").head_layer is None
+
+
+def test_a_head_has_as_many_columns_as_the_card_has_classes(tmp_path: Path):
+    path = tmp_path / "m.pt2"
+    export(path, Net())
+    for card, found in (({"class_names": list("abc")}, False), ({"num_classes": 4}, True)):
+        path.with_suffix(".json").write_text(json.dumps(card))
+        assert (load(path).head_layer is not None) == found
+
+
+@pytest.mark.parametrize(("chain", "width"), [(False, None), (True, 3)])
+def test_of_two_outputs_one_on_top_of_the_other_is_the_head(chain: bool, width: int | None, tmp_path: Path):
+    export(tmp_path / "m.pt2", TwoOutputs(chain=chain), shape=(5,))
+    encoder = load(tmp_path / "m.pt2")
+    head = encoder.head_layer
+    assert (head is None) == (width is None)
+    if head is not None:
+        assert encoder.encode(images(2, (5,)), [head])[head].values.shape == (2, width)
 
 
 # --- what a hostile program does -----------------------------------------------------------------------------------
@@ -345,7 +430,7 @@ def test_the_loader_of_torch_runs_the_payload(payload: Any, clean: tuple[Path, A
 def test_code_in_parts_that_are_never_read_leaves_no_trace(payload: Any, clean: tuple[Path, Any], tmp_path: Path):
     marker = tmp_path / "marker"
     path = rewritten(clean[0], tmp_path / "evil.pt2", lambda entries: payload(entries, marker))
-    values = load(path).encode(images(4), "output").values
+    values = load(path).encode(images(4), ["output"])["output"].values
     np.testing.assert_allclose(values, expected(clean[1], images(4)).numpy(), atol=1e-5)
     assert not marker.exists()
 

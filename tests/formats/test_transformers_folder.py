@@ -55,7 +55,7 @@ def load(folder: Path) -> Any:
 
 
 def features(encoder: Any, texts: list[str], layer: str = "features") -> Any:
-    return POOL(encoder.encode(encoder.preprocessing(texts), layer))
+    return POOL(encoder.encode(encoder.preprocessing(texts), [layer])[layer])
 
 
 def save_image_model(folder: Path, model: Any, *, processor: bool = True) -> Path:
@@ -127,7 +127,7 @@ def test_long_texts_are_cut_to_what_the_model_takes(kind: str, limit: int, text_
     encoder = load(text_models / f"{kind}-tiny-untrained")
     batch = encoder.preprocessing(["word " * 2_000])
     assert batch["input_ids"].shape == (1, limit)
-    assert np.isfinite(encoder.encode(batch, "features").values).all()
+    assert np.isfinite(encoder.encode(batch, ["features"])["features"].values).all()
 
 
 def test_an_empty_text_has_features(text_models: Path):
@@ -187,6 +187,81 @@ def test_a_shard_outside_the_folder_is_refused(text_models: Path, tmp_path: Path
     )
 
 
+# --- the classifier of a text model --------------------------------------------------------------------------------
+
+
+def text_classifier(source: Path, folder: Path, **changes: Any) -> Any:
+    """Give a text model a classifier of four classes with weights far from zero, and save it."""
+    torch.manual_seed(1)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(source, num_labels=4).eval()
+    for parameter in model.parameters():
+        if parameter.ndim == 2 and len(parameter) == 4:
+            torch.nn.init.normal_(parameter)
+    shutil.copytree(source, folder)
+    model.save_pretrained(folder)
+    config = {**json.loads((folder / "config.json").read_text()), **changes}
+    (folder / "config.json").write_text(json.dumps(config))
+    return model
+
+
+def without_weights(folder: Path, *starts: str) -> Path:
+    from safetensors.torch import load_file, save_file
+
+    stored = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in stored.items() if not name.startswith(starts)}
+    assert len(kept) < len(stored)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_of_a_text_are_those_of_transformers_alone_with_it(kind: str, text_models: Path, tmp_path: Path):
+    source = text_models / f"{kind}-tiny-untrained"
+    model = text_classifier(source, tmp_path / "model")
+    encoder, plain = load(tmp_path / "model"), load(source)
+    assert (encoder.head_layer, plain.head_layer) == ("logits", None)
+    assert encoder.layers == (*plain.layers, "logits")
+    passes: list[int] = []
+    encoder._model.register_forward_hook(lambda *_: passes.append(1))
+    both = encoder.encode(encoder.preprocessing(TEXTS), encoder.layers)
+    assert len(passes) == 1
+    if kind == "gpt2":
+        model.config.pad_token_id = encoder.preprocessing.pad_token_id
+    for text, logits in zip(TEXTS, both["logits"].values, strict=True):
+        batch = {name: torch.from_numpy(array) for name, array in encoder.preprocessing([text]).items()}
+        with torch.inference_mode():
+            np.testing.assert_allclose(logits, model(**batch).logits[0].numpy(), rtol=1e-4, atol=1e-4)
+    for layer in plain.layers:
+        np.testing.assert_allclose(POOL(both[layer]), features(plain, TEXTS, layer), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(POOL(both["features"]), features(encoder, TEXTS))
+
+
+def test_a_text_classifier_with_random_weights_is_no_head(text_models: Path, tmp_path: Path):
+    source = text_models / "bert-tiny-untrained"
+    for place, lost in enumerate(("classifier.", "bert.pooler.")):
+        folder = tmp_path / str(place)
+        text_classifier(source, folder)
+        encoder = load(without_weights(folder, lost))
+        assert encoder.head_layer is None
+        np.testing.assert_allclose(features(encoder, TEXTS), features(load(source), TEXTS), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"problem_type": "regression"}, id="regression"),
+        pytest.param({"id2label": {"0": "one"}, "label2id": {"one": 0}}, id="another-number-of-labels"),
+        pytest.param({"architectures": ["BertModel"]}, id="no-classifier"),
+    ],
+)
+def test_a_text_model_that_tells_no_classes_apart_has_no_head(changes: Any, text_models: Path, tmp_path: Path):
+    source = text_models / "bert-tiny-untrained"
+    text_classifier(source, tmp_path / "model", **changes)
+    encoder = load(tmp_path / "model")
+    assert encoder.head_layer is None
+    np.testing.assert_allclose(features(encoder, TEXTS), features(load(source), TEXTS), atol=1e-6)
+
+
 # --- images --------------------------------------------------------------------------------------------------------
 
 
@@ -212,7 +287,7 @@ def test_image_features_are_the_input_of_the_classifier(kind: str, width: int, t
     assert (facts.modality, facts.preprocessing, encoder.processing_backend) == ("image", None, "pillow")
     assert facts.n_params == sum(parameter.numel() for parameter in model.parameters())
     batch = encoder.preprocessing(pictures(8))
-    values = encoder.encode(batch, "features").values
+    values = encoder.encode(batch, ["features"])["features"].values
     assert values.shape == (8, width)
     head = next(part for part in reversed(list(model.modules())) if isinstance(part, torch.nn.Linear))
     with torch.inference_mode():
@@ -224,11 +299,41 @@ def test_image_features_are_the_input_of_the_classifier(kind: str, width: int, t
 @pytest.mark.parametrize("kind", ["vit", "resnet", "convnext"])
 def test_image_batches_of_1_and_8_agree(kind: str, tmp_path: Path):
     encoder = load(save_image_model(tmp_path, classifiers()[kind]()))
-    together = encoder.encode(encoder.preprocessing(pictures(8)), "features").values
-    alone = [encoder.encode(encoder.preprocessing([picture]), "features").values for picture in pictures(8)]
+    together = encoder.encode(encoder.preprocessing(pictures(8)), ["features"])["features"].values
+    batches = [encoder.preprocessing([picture]) for picture in pictures(8)]
+    alone = [encoder.encode(batch, ["features"])["features"].values for batch in batches]
     np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-4, atol=1e-5)
-    assert encoder.layers == ("embeddings", "layer.1", "layer.2", "features")
-    assert len(encoder.encode(encoder.preprocessing(pictures(2)), "layer.1").values) == 2
+    assert encoder.layers == ("embeddings", "layer.1", "layer.2", "features", "logits")
+    assert len(encoder.encode(encoder.preprocessing(pictures(2)), ["layer.1"])["layer.1"].values) == 2
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet", "convnext"])
+def test_image_logits_are_those_of_transformers_from_one_pass(kind: str, tmp_path: Path):
+    torch.manual_seed(0)
+    model = classifiers()[kind]().eval()
+    encoder = load(save_image_model(tmp_path, model))
+    assert encoder.head_layer == "logits"
+    batch, passes = encoder.preprocessing(pictures(8)), []
+    encoder._model.register_forward_hook(lambda *_: passes.append(1))
+    both = encoder.encode(batch, encoder.layers)
+    assert len(passes) == 1
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(batch["pixel_values"])).logits.numpy()
+    np.testing.assert_allclose(both["logits"].values, logits, atol=1e-5)
+    for layer in encoder.layers:
+        np.testing.assert_array_equal(both[layer].values, encoder.encode(batch, [layer])[layer].values)
+
+
+def test_an_image_classifier_with_random_weights_is_no_head(tmp_path: Path):
+    folder = save_image_model(tmp_path, classifiers()["vit"]())
+    encoder = load(without_weights(folder, "classifier."))
+    assert (encoder.head_layer, encoder.layers[-1]) == (None, "features")
+    assert encoder.encode(encoder.preprocessing(pictures(2)), ["features"])["features"].values.shape == (2, 32)
+
+
+def test_an_image_model_without_classifier_has_no_head(tmp_path: Path):
+    folder = save_image_model(tmp_path, transformers.ViTModel(transformers.ViTConfig(**VISION)))
+    assert load(folder).head_layer is None
 
 
 def test_a_pooler_counts_only_with_stored_weights(tmp_path: Path):
@@ -237,7 +342,7 @@ def test_a_pooler_counts_only_with_stored_weights(tmp_path: Path):
     bare = save_image_model(tmp_path / "bare", transformers.ViTModel(config, add_pooling_layer=False))
     for folder, shape in ((whole, (2, 32)), (bare, (2, 17, 32))):
         encoder = load(folder)
-        assert encoder.encode(encoder.preprocessing(pictures(2)), "features").values.shape == shape
+        assert encoder.encode(encoder.preprocessing(pictures(2)), ["features"])["features"].values.shape == shape
 
 
 def test_of_two_towers_the_image_tower_is_used(tmp_path: Path):
@@ -255,7 +360,7 @@ def test_of_two_towers_the_image_tower_is_used(tmp_path: Path):
     batch = encoder.preprocessing(pictures(3))
     with torch.inference_mode():
         expected = model.vision_model(torch.from_numpy(batch["pixel_values"])).pooler_output.numpy()
-    np.testing.assert_allclose(encoder.encode(batch, "features").values, expected, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode(batch, ["features"])["features"].values, expected, atol=1e-5)
 
 
 def test_an_image_model_without_processor_has_its_preprocessing_assumed(tmp_path: Path):

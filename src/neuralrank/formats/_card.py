@@ -35,6 +35,7 @@ class Card:
     n_params: int | None = None
     licence: str | None = None
     label_names: tuple[str, ...] | None = None
+    n_classes: int | None = None
     pretraining_data: str | None = None
     reported_accuracy: float | None = None
     outputs: tuple[str, ...] = ()
@@ -139,6 +140,7 @@ def _checked(path: Path, content: Mapping[str, Any]) -> Card:
         n_params=read.whole("parameters", high=MAX_PARAMS),
         licence=read.text("licence") or read.text("license"),
         label_names=names or None,
+        n_classes=len(names) if names else n_classes,
         pretraining_data=read.text("pretraining_data"),
         reported_accuracy=accuracy,
         outputs=read.texts("outputs") or (),

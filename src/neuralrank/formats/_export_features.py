@@ -1,6 +1,6 @@
 """Which value of a `.pt2` program stands for the features, and which others can be chosen."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from neuralrank.errors import ModelError
 from neuralrank.formats._export_graph import Program, Reference, Step
@@ -19,13 +19,13 @@ WORTH_CHOOSING = """
     """.split()  # noqa: SIM905
 
 
-def choosable_layers(program: Program, also: str) -> Mapping[str, str]:
+def choosable_layers(program: Program, also: Collection[str]) -> Mapping[str, str]:
     """Return the inner values that can serve as a layer, `also` among them, input side first, each under its name."""
     found = {}
     for step in program.steps:
         first = step.outputs[:1] if _operator(step) in WORTH_CHOOSING else ()
         for name in step.outputs:
-            if name and (name in first or name == also):
+            if name and (name in first or name in also):
                 found[name] = name
     return found
 

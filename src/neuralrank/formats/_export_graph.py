@@ -102,6 +102,8 @@ class Program:
     steps: tuple[Step, ...]
     outputs: Mapping[str, str]
     """The user's name of each output tensor → its name in the graph, in order."""
+    output_shapes: Mapping[str, tuple[int | None, ...]]
+    """Shape of each output by its name in the graph; an axis is None where it may have any length."""
 
 
 def parse_program(file: str, document: Mapping[str, Any]) -> Program:
@@ -148,12 +150,14 @@ class _Parser:
         if len(nodes) > MAX_STEPS:
             raise self._refused(f"at most {MAX_STEPS} steps", str(len(nodes)))
         steps = [step for step in map(self._step, nodes) if step is not None]
+        outputs = self._outputs()
         return Program(
             stored_inputs=tuple(stored),
             constant_inputs=constants,
             user_inputs=tuple(users),
             steps=tuple(steps),
-            outputs=self._outputs(),
+            outputs=outputs,
+            output_shapes={name: self._shape(name) for name in outputs.values()},
         )
 
     def _refused(self, need: str, got: str) -> ModelError:
@@ -183,14 +187,16 @@ class _Parser:
             constants[self._define(body["name"])] = _only_item(body["value"])[1]
         elif kind == "user_input" and _only_item(body["arg"])[0] == "as_tensor":
             name = self._define(_only_item(body["arg"])[1]["name"])
-            meta = self.graph["tensor_values"][name]
-            # a length that is an expression is one that the program leaves open; the expression is not read
-            shape = tuple(size.get("as_int") for size in meta["sizes"])
-            users.append(UserInput(name=name, kind=meta["dtype"], shape=shape))
+            kind = self.graph["tensor_values"][name]["dtype"]
+            users.append(UserInput(name=name, kind=kind, shape=self._shape(name)))
         elif kind == "user_input" and _only_item(body["arg"])[0] in (*LITERALS, "as_none"):
             return
         else:
             raise self._refused("tensors as inputs", f"an input of the kind {kind!r}")
+
+    def _shape(self, name: str) -> tuple[int | None, ...]:
+        # a length that is an expression is one that the program leaves open; the expression is not read
+        return tuple(size.get("as_int") for size in self.graph["tensor_values"][name]["sizes"])
 
     def _step(self, node: Mapping[str, Any]) -> Step | None:
         target = node["target"]

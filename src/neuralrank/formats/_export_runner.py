@@ -1,6 +1,6 @@
-"""Run a checked `.pt2` program step by step with the operators of torch, up to the value that is asked for."""
+"""Run a checked `.pt2` program step by step with the operators of torch, up to the values that are asked for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,35 +54,42 @@ class ProgramRunner:
         self._stored = self._load(path, archive)
         self._copies_input = any((aten_name(target) or ("",))[0] in IN_PLACE for target in targets)
 
-    def run(self, values: "torch.Tensor", wanted: str) -> "torch.Tensor":
-        """Compute one value of the graph for one batch.
+    def run(self, values: "torch.Tensor", wanted: Sequence[str]) -> "list[torch.Tensor]":
+        """Compute the wanted values of the graph for one batch, each step once.
 
         Raises:
-            ModelError: a step fails, or the value is no tensor.
+            ModelError: a step fails, or a value is no tensor.
         """
         import torch
 
         known: dict[str, Any] = {**self._stored, **self.program.constant_inputs}
         known[self.program.user_inputs[0].name] = values.clone() if self._copies_input else values
-        if wanted not in known:
-            last = self._made_by[wanted]
-            ends = self._last_uses(last, wanted)
+        results = {name: known[name] for name in wanted if name in known}
+        missing = [name for name in wanted if name not in known]
+        if missing:
+            last = max(self._made_by[name] for name in missing)
+            ends = self._last_uses(last)
             try:
                 with torch.inference_mode():
                     for index in range(last + 1):
                         self._run_step(self._calls[index], known)
+                        for name in self._calls[index].step.outputs:
+                            if name in missing:
+                                # a later step may overwrite it in place
+                                copies = self._copies_input and index < last and isinstance(known[name], torch.Tensor)
+                                results[name] = known[name].clone() if copies else known[name]
                         for name in ends.get(index, ()):
                             known.pop(name, None)
             except (RuntimeError, TypeError, ValueError, IndexError, ZeroDivisionError, NotImplementedError) as error:
                 raise ModelError(
                     f"{self._name} could not run a batch. Got {one_line(error)!r}. Export it again."
                 ) from error
-        result = known[wanted]
-        if not isinstance(result, torch.Tensor):
-            raise ModelError(
-                f"{self._name} needs a tensor in the layer {wanted!r}. Got a number. Choose another layer."
-            )
-        return result
+        for name, result in results.items():
+            if not isinstance(result, torch.Tensor):
+                raise ModelError(
+                    f"{self._name} needs a tensor in the layer {name!r}. Got a number. Choose another layer."
+                )
+        return [results[name] for name in wanted]
 
     def _run_step(self, call: _Call, known: dict[str, Any]) -> None:
         positional = [self._value(value, known) for value in call.positional]
@@ -102,7 +109,7 @@ class ProgramRunner:
             return [self._value(item, known) for item in value]
         return value
 
-    def _last_uses(self, last: int, wanted: str) -> Mapping[int, tuple[str, ...]]:
+    def _last_uses(self, last: int) -> Mapping[int, tuple[str, ...]]:
         """Say after which step each value is of no more use, so that memory is given back as the program runs."""
         final: dict[str, int] = {}
         for index in range(last + 1):
@@ -110,7 +117,7 @@ class ProgramRunner:
             final.update(dict.fromkeys((*filter(None, step.outputs), *step.references()), index))
         ends: dict[int, tuple[str, ...]] = {}
         for name, index in final.items():
-            if name != wanted and name not in self._stored:
+            if name not in self._stored:
                 ends[index] = (*ends.get(index, ()), name)
         return ends
 

@@ -1,8 +1,9 @@
-"""Run an ONNX graph with onnxruntime, cut at the layer that is asked for."""
+"""Run an ONNX graph with onnxruntime, cut at the layers that are asked for."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Entry:
 
 
 class OnnxEncoder:
-    """An ONNX graph cut at the layers asked for; one onnxruntime session a layer, made when first needed."""
+    """An ONNX graph cut at the layers asked for; one onnxruntime session at a time, made when it is needed."""
 
     def __init__(
         self,
@@ -39,36 +40,46 @@ class OnnxEncoder:
         entry: Entry,
         layers: tuple[str, ...],
         feature_layer: str,
+        head_layer: str | None,
         preprocessing: ImagePreprocessing | None,
         warnings: tuple[str, ...],
         n_threads: int,
     ) -> None:
         self.layers = layers
         self.feature_layer = feature_layer
+        self.head_layer = head_layer
         self.preprocessing = preprocessing
         self.warnings = warnings
         self._path = path
         self._entry = entry
         self._n_threads = n_threads
-        self._sessions: dict[str, Any] = {}
+        self._loaded: tuple[str, ...] = ()
+        self._session: Any = None
 
-    def load(self, layer: str) -> Any:
-        """Return the session that computes `layer`, making it if needed."""
-        if layer not in self._sessions:
-            if layer not in self.layers:
-                raise ModelError(
-                    f"{self._path.name} needs a layer that it has. Got {layer!r}. Choose one of {_listed(self.layers)}."
-                )
-            self._sessions[layer] = _session(self._path, layer, self._n_threads)
-        return self._sessions[layer]
+    def load(self, layers: Sequence[str]) -> Any:
+        """Return the session that computes `layers`, made in place of the one before if that computes others."""
+        if tuple(layers) != self._loaded:
+            for layer in layers:
+                if layer not in self.layers:
+                    raise ModelError(
+                        f"{self._path.name} needs a layer that it has. Got {layer!r}. "
+                        f"Choose one of {_listed(self.layers)}."
+                    )
+            self._loaded, self._session = (), None  # two of them would hold the weights twice
+            self._session = _session(self._path, layers, self._n_threads)
+            self._loaded = tuple(layers)
+        return self._session
 
-    def encode(self, batch: Batch, layer: str) -> Hidden:
+    def encode(self, batch: Batch, layers: Sequence[str]) -> Mapping[str, Hidden]:
         """Run one batch of any size; a graph with a fixed batch axis is run in pieces of that size."""
         values = next(iter(batch.values()))
         self._check_shape(values)
         size = self._entry.batch_size or max(len(values), 1)
-        parts = [self._run(values[start : start + size], size, layer) for start in range(0, len(values), size)]
-        return Hidden(values=parts[0] if len(parts) == 1 else np.concatenate(parts))
+        parts = [self._run(values[start : start + size], size, layers) for start in range(0, len(values), size)]
+        columns = zip(layers, zip(*parts, strict=True), strict=True)
+        return {
+            layer: Hidden(values=pieces[0] if len(pieces) == 1 else np.concatenate(pieces)) for layer, pieces in columns
+        }
 
     def _check_shape(self, values: NDArray[Any]) -> None:
         expected = self._entry.sample_shape
@@ -84,31 +95,32 @@ class OnnxEncoder:
                 "Choose a model made for such samples."
             )
 
-    def _run(self, values: NDArray[Any], size: int, layer: str) -> NDArray[Any]:
+    def _run(self, values: NDArray[Any], size: int, layers: Sequence[str]) -> list[NDArray[Any]]:
         n = len(values)
         if n < size:
             values = np.concatenate([values, np.repeat(values[-1:], size - n, axis=0)])
-        session = self.load(layer)
+        session = self.load(layers)
         try:
-            output = session.run(None, {self._entry.name: self._entry.cast(values)})[0]
+            outputs = session.run(list(layers), {self._entry.name: self._entry.cast(values)})
         except _runtime_errors() as error:
             raise ModelError(
                 f"{self._path.name} needs to run on a batch of {n} samples. Got: {_one_line(error)} "
                 "Check the export, or choose another layer."
             ) from error
-        if not isinstance(output, np.ndarray) or output.ndim == 0 or len(output) != size:
-            got = f"shape {output.shape}" if isinstance(output, np.ndarray) else "no tensor"
-            raise ModelError(
-                f"{self._path.name} needs one row per sample in layer {layer!r}. Got {got} for {size} samples. "
-                "Choose another layer, or export it with an open batch axis."
-            )
-        return output[:n]
+        for layer, output in zip(layers, outputs, strict=True):
+            if not isinstance(output, np.ndarray) or output.ndim == 0 or len(output) != size:
+                got = f"shape {output.shape}" if isinstance(output, np.ndarray) else "no tensor"
+                raise ModelError(
+                    f"{self._path.name} needs one row per sample in layer {layer!r}. Got {got} for {size} samples. "
+                    "Choose another layer, or export it with an open batch axis."
+                )
+        return [output[:n] for output in outputs]
 
 
-def _session(path: Path, layer: str, n_threads: int) -> Any:
+def _session(path: Path, layers: Sequence[str], n_threads: int) -> Any:
     import onnxruntime as ort
 
-    model = cut_at(read_graph(path), layer)
+    model = cut_at(read_graph(path), layers)
     options = ort.SessionOptions()
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1

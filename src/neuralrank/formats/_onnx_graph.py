@@ -3,7 +3,7 @@
 The file is a stranger's: nothing it names is opened before it is known to lie in the model's own folder.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def axes(value: Any) -> tuple[int | None, ...] | None:
     return tuple(axis.dim_value if axis.dim_value > 0 else None for axis in kind.shape.dim)
 
 
-def choosable_layers(graph: Any, always: str) -> tuple[str, ...]:
+def choosable_layers(graph: Any, always: Collection[str]) -> tuple[str, ...]:
     """List the tensors worth taking features from, in graph order: layer outputs, graph outputs, and `always`."""
     outputs = {value.name for value in graph.output}
     declared = {value.name: value for value in (*graph.value_info, *graph.output)}
@@ -118,21 +118,22 @@ def choosable_layers(graph: Any, always: str) -> tuple[str, ...]:
         from_input.update(node.output)
         for name in filter(None, node.output):
             worth = name in outputs or (node.op_type in _WORTH_CHOOSING and name == node.output[0])
-            if name == always or (worth and _may_be_features(declared.get(name), floats)):
+            if name in always or (worth and _may_be_features(declared.get(name), floats)):
                 chosen.append(name)
     return tuple(dict.fromkeys(chosen))
 
 
-def cut_at(model: Any, layer: str) -> Any:
-    """Make `layer` the only output, in place, and drop every node and weight that it does not need."""
+def cut_at(model: Any, layers: Sequence[str]) -> Any:
+    """Make `layers` the only outputs, in place, and drop every node and weight that they do not need."""
     import onnx
 
     graph = model.graph
-    declared = next((value for value in (*graph.output, *graph.value_info) if value.name == layer), None)
-    output = onnx.ValueInfoProto(name=layer)
-    if declared is not None:
-        output.CopyFrom(declared)
-    needed = {layer}
+    declared = {value.name: value for value in (*graph.value_info, *graph.output)}
+    outputs = [onnx.ValueInfoProto(name=layer) for layer in layers]
+    for output in outputs:
+        if output.name in declared:
+            output.CopyFrom(declared[output.name])
+    needed = set(layers)
     for index in range(len(graph.node) - 1, -1, -1):
         if needed.intersection(graph.node[index].output):
             needed.update(used_names(graph.node[index]))
@@ -143,7 +144,7 @@ def cut_at(model: Any, layer: str) -> Any:
             if field[index].name not in needed:
                 del field[index]
     del graph.output[:]
-    graph.output.append(output)
+    graph.output.extend(outputs)
     return model
 
 

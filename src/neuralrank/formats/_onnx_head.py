@@ -1,10 +1,11 @@
-"""Find the tensor that a classifier's last linear layer reads: the usual place to take features from."""
+"""Find the logits of a graph's classifier, and what its last linear layer reads: the usual place for features."""
 
 import re
 from collections.abc import Collection
+from math import prod
 from typing import Any
 
-from neuralrank.formats._onnx_graph import FLOATS, axes, element_type
+from neuralrank.formats._onnx_graph import FLOATS, axes, element_type, free_inputs, used_names
 
 _FEATURE_NAME = re.compile(
     r"(pooled_|image_|img_|global_)?(features?|embeddings?|embeds?|feature_vector|feature_dim|pooler_output|pre_logits)"
@@ -18,6 +19,8 @@ _BIAS_OR_SCALE = {"Add", "Sub", "Mul", "Div"}
 _RECTIFIES = {"Relu", "LeakyRelu", "Clip"}
 _POOLS = {"GlobalAveragePool", "GlobalMaxPool", "AveragePool", "MaxPool", "ReduceMean", "ReduceMax"}
 _LINEAR = {"Gemm", "MatMul", "FusedGemm", "FusedMatMul"}
+_INTEGER_LINEAR = {"QGemm": 3, "QLinearMatMul": 3, "MatMulInteger": 1}
+"""Linear layers on whole numbers, with the place of the weights among their inputs."""
 _CONVOLUTIONS = {"Conv", "FusedConv"}
 _USUAL_N_CLASSES = {1000, 1001}
 _MAX_STEPS = 40
@@ -69,6 +72,111 @@ def penultimate(graph: Any, output: str, n_labels: int | None = None) -> str | N
         squashed |= kind in _SQUASHES
         rectified |= kind in _RECTIFIES
     return None
+
+
+def logits_layer(graph: Any, *, n_classes: int | None = None, features: str | None = None) -> str | None:
+    """Return the tensor with the logits of the graph's own classifier, None if it has none or several.
+
+    An output counts if a final linear layer makes it, it is one row of at least two numbers a sample, and it is
+    not named as features. Of an output that ends in a softmax or sigmoid, the logits are the tensor before.
+
+    Args:
+        graph: onnx.GraphProto.
+        n_classes: how many the card says there are; an output of another width does not count.
+        features: tensor that is known to hold features; without `n_classes` it does not count.
+    """
+    if n_classes is not None and n_classes < 2:
+        return None
+    found: dict[str, str] = {}
+    for value in graph.output:
+        if not _is_float(value) or _FEATURE_NAME.fullmatch(value.name.lower()):
+            continue
+        name = _before_squashing(graph, value.name)
+        if name is None or (n_classes is None and name == features) or not _one_row_each(graph, value, n_classes):
+            continue
+        if penultimate(graph, value.name, n_classes) is not None or _ends_integer_linear(graph, value.name):
+            found.setdefault(name, value.name)
+    if len(found) > 1:  # what another one is made from are features
+        inner = {name for other in found for name in _read_by(graph, other)}
+        found = {name: output for name, output in found.items() if name not in inner}
+    if len(found) > 1:
+        found = {name: output for name, output in found.items() if output.lower() == "logits"}
+    return next(iter(found)) if len(found) == 1 else None
+
+
+def _read_by(graph: Any, name: str) -> set[str]:
+    """Return every tensor that `name` is made from."""
+    inner: set[str] = set()
+    for node in reversed(graph.node):  # in the order of computing
+        if inner.intersection(node.output) or name in node.output:
+            inner |= used_names(node)
+    return inner
+
+
+def _ends_integer_linear(graph: Any, output: str) -> bool:
+    """Tell whether a quantized linear layer makes `output`: its input is no use as features, its result is logits."""
+    makers = {name: node for node in graph.node for name in node.output if name}
+    stored = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    name = output
+    for _ in range(_MAX_STEPS):
+        node = makers.get(name)
+        if node is None or not node.input:
+            return False
+        if node.op_type in _INTEGER_LINEAR:
+            return _is_constant(node.input[_INTEGER_LINEAR[node.op_type]], makers, stored)
+        if node.op_type in _BIAS_OR_SCALE:
+            data = [item for item in node.input if not _is_constant(item, makers, stored)]
+            # dynamic quantization scales by a number that depends on the sample: the sums are the whole numbers cast
+            data = data if len(data) == 1 else [item for item in data if item in makers and _is_cast(makers[item])]
+            if len(data) != 1:
+                return False
+            name = data[0]
+        elif node.op_type in _WALK_THROUGH | _SQUASHES:
+            name = node.input[0]
+        else:
+            return False
+    return False
+
+
+def _is_cast(node: Any) -> bool:
+    return bool(node.op_type == "Cast")
+
+
+def _before_squashing(graph: Any, output: str) -> str | None:
+    """Return what the final softmax or sigmoid reads, and `output` where there is none.
+
+    None if its rows are turned, or something is done to the probabilities: then they are no logits, nor is what makes
+    them the whole of the head.
+    """
+    makers = {name: node for node in graph.node for name in node.output if name}
+    stored = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    name, plain = output, True
+    for _ in range(_MAX_STEPS):
+        node = makers.get(name)
+        if node is None or not node.input:
+            return output
+        kind = node.op_type
+        if kind in _SQUASHES:
+            return str(node.input[0]) if plain else None
+        if kind not in _WALK_THROUGH | _BIAS_OR_SCALE | _POOLS | _RECTIFIES:
+            return output
+        order = next((attribute.ints for attribute in node.attribute if attribute.name == "perm"), (0,))
+        plain &= kind in _WALK_THROUGH and order[0] == 0
+        name = next((item for item in node.input if not _is_constant(item, makers, stored)), "")
+    return output
+
+
+def _one_row_each(graph: Any, value: Any, n_classes: int | None) -> bool:
+    """Tell whether an output may be one row of logits a sample, as far as its shape is stated."""
+    shape = axes(value)
+    if shape is None:
+        return True
+    long = [size for size in shape[1:] if size != 1]
+    if len(long) != 1 or (None not in (long[0], n_classes) and long[0] != n_classes):
+        return False
+    images = [shape[1:] for shape in map(axes, free_inputs(graph)) if shape is not None and len(shape) == 4]
+    n_pixels = {prod(size or 0 for size in image) for image in images}
+    return n_classes is not None or long[0] not in n_pixels  # as many as pixels: an image made again
 
 
 def _is_float(value: Any) -> bool:

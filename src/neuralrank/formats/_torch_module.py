@@ -1,7 +1,7 @@
 """What the encoders that run on torch share: importing it, where to run, arrays in and out, watching inner modules."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -113,10 +113,11 @@ def watched(module: "torch.nn.Module", *, inputs: bool = False) -> Iterator[list
         handle.remove()
 
 
-def check_layer(layer: str, layers: tuple[str, ...]) -> None:
-    """Raise ModelError unless `layer` is one of `layers`."""
-    if layer not in layers:
-        raise ModelError(f"The model has no layer {layer!r}. Available: {', '.join(layers)}.")
+def check_layers(wanted: Sequence[str], layers: tuple[str, ...]) -> None:
+    """Raise ModelError unless each of `wanted` is one of `layers`."""
+    for layer in wanted:
+        if layer not in layers:
+            raise ModelError(f"The model has no layer {layer!r}. Available: {', '.join(layers)}.")
 
 
 def one_line(error: Exception) -> str:

@@ -1,7 +1,8 @@
 """An image model of Transformers as an encoder: its image processor, and the input of its classifier."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from neuralrank.errors import DataError, ModelError
 from neuralrank.formats._assumed import IMAGENET_MEAN, IMAGENET_STD
 from neuralrank.formats._torch_module import (
-    check_layer,
+    check_layers,
     has_convolutions,
     in_channels_last,
     one_line,
@@ -24,6 +25,7 @@ from neuralrank.formats._transformers_loading import (
     LOCAL,
     check_complete,
     failures_as_model_errors,
+    is_labelled,
     load_config,
     load_model,
     quiet_transformers,
@@ -54,7 +56,8 @@ def image_encoder(path: Path, device: "torch.device") -> "ImageEncoder":
         unused = (*(() if pooled else POOLERS), *((head,) if head else ()))
         check_complete(path, part, prefix, missing, unused=unused)
         processing = _processing(path, config)
-        encoder = ImageEncoder(part.to(device), head, processing, device, use_pooler=pooled)
+        trained = head is not None and not missing and is_labelled(config)
+        encoder = ImageEncoder(part.to(device), head, processing, device, use_pooler=pooled, gives_logits=trained)
     return encoder
 
 
@@ -143,7 +146,10 @@ class ImageProcessor:
 
 
 class ImageEncoder:
-    """One image model; 'features' is the input of its classifier, or its pooled output where it has none."""
+    """One image model; 'features' is the input of its classifier, or its pooled output where it has none.
+
+    A classifier whose weights are all stored gives the layer 'logits'.
+    """
 
     feature_layer = "features"
 
@@ -155,6 +161,7 @@ class ImageEncoder:
         device: "torch.device",
         *,
         use_pooler: bool,
+        gives_logits: bool,
     ) -> None:
         self._channels_last = has_convolutions(model)
         if self._channels_last:
@@ -166,7 +173,8 @@ class ImageEncoder:
         self._use_pooler = use_pooler
         self._inputs = set(inspect.signature(model.forward).parameters)
         self.warnings: tuple[str, ...] = ()
-        self.layers = (*self._state_names(), "features")
+        self.head_layer = "logits" if gives_logits else None
+        self.layers = (*self._state_names(), "features", *filter(None, [self.head_layer]))
 
     @property
     def preprocessing(self) -> ImagePreprocessing | Processor:
@@ -178,19 +186,30 @@ class ImageEncoder:
         """Which program resizes: 'pillow' or 'torchvision'; the two differ in the last digits."""
         return self._processing.backend if isinstance(self._processing, ImageProcessor) else "pillow"
 
-    def encode(self, batch: Batch, layer: str) -> Hidden:
-        """Run one batch and return the hidden states of `layer`."""
-        check_layer(layer, self.layers)
-        if layer != "features":
-            states = self._run(batch, with_states=True).hidden_states
-            return Hidden(values=to_array(states[0 if layer == "embeddings" else int(layer.removeprefix("layer."))]))
-        if self._head is None:
-            return Hidden(values=to_array(self._pooled(self._run(batch))))
-        with watched(self._model.get_submodule(self._head), inputs=True) as seen:
-            self._run(batch)
-        if not seen:
+    def encode(self, batch: Batch, layers: Sequence[str]) -> Mapping[str, Hidden]:
+        """Run one batch and return the hidden states of `layers`."""
+        check_layers(layers, self.layers)
+        seen: list[Any] = []
+        with ExitStack() as stack:
+            if self._head is not None and "features" in layers:
+                seen = stack.enter_context(watched(self._model.get_submodule(self._head), inputs=True))
+            output = self._run(batch, with_states=not {"features", "logits"}.issuperset(layers))
+        return {layer: Hidden(values=to_array(self._values(output, seen, layer))) for layer in layers}
+
+    def _values(self, output: Any, seen: list[Any], layer: str) -> "torch.Tensor":
+        """Pick one layer from what a pass gave; `seen` are the inputs of the classifier."""
+        values: torch.Tensor
+        if layer == "logits":
+            values = output.logits
+        elif layer != "features":
+            values = output.hidden_states[0 if layer == "embeddings" else int(layer.removeprefix("layer."))]
+        elif self._head is None:
+            values = self._pooled(output)
+        elif not seen:
             raise ModelError("The model needs to run its classifier. Got a pass without it. Choose another layer.")
-        return Hidden(values=to_array(seen[-1]))
+        else:
+            values = seen[-1]
+        return values
 
     def _pooled(self, output: Any) -> "torch.Tensor":
         """Return the pooler's output if its weights are stored (or it has none), else all tokens for the mean."""

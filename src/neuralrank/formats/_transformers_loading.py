@@ -92,6 +92,11 @@ def load_config(path: Path) -> Any:
         return AutoConfig.from_pretrained(path, **LOCAL)
 
 
+def is_labelled(config: Any) -> bool:
+    """Tell whether a classifier with this configuration tells classes apart: at least two, and no regression."""
+    return getattr(config, "problem_type", None) != "regression" and getattr(config, "num_labels", 0) >= 2
+
+
 def load_model(path: Path, auto_class: Any, config: Any) -> tuple["torch.nn.Module", set[str]]:
     """Load the weights in float32.
 

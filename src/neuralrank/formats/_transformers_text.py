@@ -1,18 +1,19 @@
-"""A text model of Transformers as an encoder: its tokenizer, and the hidden states of its (encoder) layers."""
+"""A text model of Transformers as an encoder: its tokenizer, its (encoder) layers, and its classifier's logits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neuralrank.errors import DataError, ModelError
-from neuralrank.formats._torch_module import check_layer, one_line, to_array, to_tensors
+from neuralrank.formats._torch_module import check_layers, one_line, to_array, to_tensors, watched
 from neuralrank.formats._transformers_loading import (
     FAILURES,
     LOCAL,
     check_complete,
     failures_as_model_errors,
+    is_labelled,
     load_config,
     load_model,
     quiet_transformers,
@@ -33,12 +34,30 @@ def text_encoder(path: Path, device: "torch.device") -> "TextEncoder":
 
     with quiet_transformers():
         config = load_config(path)
-        model, missing = load_model(path, AutoModel, config)
+        whole = _load_classifier(path, config)
+        model, missing = load_model(path, AutoModel, config) if whole is None else (whole.base_model, set())
         part, prefix = _encoder_part(model)
         check_complete(path, part, prefix, missing, unused=("pooler.",))
         tokenizer = TextProcessor(path, part, config)
-        encoder = TextEncoder(part.to(device), tokenizer, device)
+        encoder = TextEncoder(part.to(device), whole.to(device) if whole is not None else None, tokenizer, device)
     return encoder
+
+
+def _load_classifier(path: Path, config: Any) -> Any:
+    """Return the model with its classifier; None if it has none, or not all weights of it are stored and fit."""
+    from transformers import MODEL_MAPPING, AutoModelForSequenceClassification
+
+    names = getattr(config, "architectures", None) or ()
+    if not any("ForSequenceClassification" in str(name) for name in names) or not is_labelled(config):
+        return None
+    try:
+        whole: Any
+        whole, missing = load_model(path, AutoModelForSequenceClassification, config)
+    except ModelError:
+        return None  # loading the model without its classifier says what else is wrong
+    # some classifiers stand on another network than the model that gives the features
+    same = type(whole.base_model) is MODEL_MAPPING.get(type(config), None)
+    return whole if same and not missing else None
 
 
 def _encoder_part(model: Any) -> tuple["torch.nn.Module", str]:
@@ -65,6 +84,7 @@ class TextProcessor:
         self._tokenizer.padding_side = "right"
         self._tokenizer.truncation_side = "right"
         self._filler = _filler_id(self._tokenizer, path)
+        self.pad_token_id = int(self._tokenizer.pad_token_id)
         self.max_tokens = _max_tokens(self._tokenizer, model, config)
         self.padding = "longest"
         # the tokenizer's own ids must not lie outside the table of the model
@@ -150,17 +170,16 @@ def _max_tokens(tokenizer: Any, model: "torch.nn.Module", config: Any) -> int:
 
 
 class TextEncoder:
-    """One text model; 'features' is its last hidden state."""
+    """One text model; 'features' is its last hidden state, 'logits' what its classifier makes of it."""
 
     feature_layer = "features"
 
-    def __init__(self, model: "torch.nn.Module", tokenizer: TextProcessor, device: "torch.device") -> None:
-        import inspect
-
+    def __init__(self, model: "torch.nn.Module", whole: Any, tokenizer: TextProcessor, device: "torch.device") -> None:
         self._model = model
+        self._whole = whole
         self._device = device
-        self._inputs = set(inspect.signature(model.forward).parameters)
         self._tokenizer = tokenizer
+        self.head_layer: str | None = None
         self.warnings: tuple[str, ...] = ()
         self.layers: tuple[str, ...] = ("features",)
         if self._depends_on_padding():
@@ -173,6 +192,9 @@ class TextEncoder:
         names = ("embeddings", *(f"layer.{index}" for index in range(1, max(self._states, default=0) + 1)))
         inner = tuple(name for index, name in enumerate(names) if index in self._states)
         self.layers = (*inner, *(("mean_of_layers",) if len(inner) > 1 else ()), "features")
+        if whole is not None and self._can_classify():
+            self.head_layer = "logits"
+            self.layers = (*self.layers, "logits")
 
     @property
     def preprocessing(self) -> Processor:
@@ -184,33 +206,52 @@ class TextEncoder:
         """'tokenizers' for a fast tokenizer, 'python' for a slow one."""
         return "tokenizers" if getattr(self._tokenizer._tokenizer, "is_fast", False) else "python"
 
-    def encode(self, batch: Batch, layer: str) -> Hidden:
-        """Run one batch and return the hidden states of `layer` with the attention mask."""
+    def encode(self, batch: Batch, layers: Sequence[str]) -> Mapping[str, Hidden]:
+        """Run one batch and return the hidden states of `layers` with the attention mask, and the logits without."""
+        check_layers(layers, self.layers)
+        return self._encode(batch, layers)
+
+    def _encode(self, batch: Batch, layers: Sequence[str]) -> dict[str, Hidden]:
+        with_states = not {"features", "logits"}.issuperset(layers)
+        logits: Any = None
+        if "logits" in layers:
+            with watched(self._model) as seen:
+                logits = self._run(self._whole, batch, with_states=with_states).logits
+            output = seen[-1]
+        else:
+            output = self._run(self._model, batch, with_states=with_states)
+        mask = np.asarray(batch["attention_mask"])
+        return {
+            layer: Hidden(values=to_array(logits))
+            if layer == "logits"
+            else Hidden(values=to_array(self._state(output, layer)), mask=mask)
+            for layer in layers
+        }
+
+    def _state(self, output: Any, layer: str) -> "torch.Tensor":
         import torch
 
-        check_layer(layer, self.layers)
+        values: torch.Tensor
         if layer == "features":
-            values = self._run(batch, with_states=False).last_hidden_state
+            values = output.last_hidden_state
+        elif layer == "mean_of_layers":
+            states = [output.hidden_states[index].float() for index in self._states if index > 0]
+            values = torch.stack(states).mean(dim=0)
         else:
-            states = self._run(batch, with_states=True).hidden_states
-            if layer == "mean_of_layers":
-                values = torch.stack([states[index].float() for index in self._states if index > 0]).mean(dim=0)
-            else:
-                values = states[0 if layer == "embeddings" else int(layer.removeprefix("layer."))]
-        return Hidden(values=to_array(values), mask=np.asarray(batch["attention_mask"]))
+            values = output.hidden_states[0 if layer == "embeddings" else int(layer.removeprefix("layer."))]
+        return values
 
-    def _run(self, batch: Batch, *, with_states: bool) -> Any:
+    def _run(self, model: Any, batch: Batch, *, with_states: bool) -> Any:
+        import inspect
+
         import torch
 
-        wanted = {name: array for name, array in batch.items() if name in self._inputs}
-        tensors = to_tensors(wanted, self._device)
-        if "use_cache" in self._inputs:
-            extra: dict[str, Any] = {"use_cache": False}
-        else:
-            extra = {}
+        inputs = inspect.signature(model.forward).parameters
+        tensors = to_tensors({name: array for name, array in batch.items() if name in inputs}, self._device)
+        extra: dict[str, Any] = {"use_cache": False} if "use_cache" in inputs else {}
         try:
             with torch.inference_mode():
-                return self._model(**tensors, output_hidden_states=with_states, return_dict=True, **extra)
+                return model(**tensors, output_hidden_states=with_states, return_dict=True, **extra)
         except FAILURES as error:
             raise ModelError(f"The network could not run a batch. Got {one_line(error)!r}.") from error
 
@@ -218,17 +259,34 @@ class TextEncoder:
         """Tell whether a text has other features beside a longer one, as where masks are left out of some step."""
         try:
             alone, beside = (
-                self.encode(self._tokenizer(texts), "features") for texts in (PROBE_TEXTS[:1], PROBE_TEXTS)
+                self.encode(self._tokenizer(texts), ["features"])["features"].values
+                for texts in (PROBE_TEXTS[:1], PROBE_TEXTS)
             )
         except ModelError:
             return True
-        n = alone.values.shape[1]
-        return not np.allclose(alone.values[0], beside.values[0, :n], rtol=1e-2, atol=1e-3)
+        return not np.allclose(alone[0], beside[0, : alone.shape[1]], rtol=1e-2, atol=1e-3)
+
+    def _can_classify(self) -> bool:
+        """Tell whether the classifier gives one row a text, whatever stands beside it, and runs the model as we do."""
+        if self._whole.config.pad_token_id is None:
+            # says where a text ends; the tokens it pads with were chosen by us
+            self._whole.config.pad_token_id = self._tokenizer.pad_token_id
+        one, two = self._tokenizer(PROBE_TEXTS[:1]), self._tokenizer(PROBE_TEXTS)
+        try:
+            alone, beside = (self._encode(batch, (*self.layers, "logits")) for batch in (one, two))
+        except (ModelError, *FAILURES):
+            return False
+        logits = beside["logits"].values
+        return (
+            logits.shape == (len(PROBE_TEXTS), self._whole.config.num_labels)
+            and np.allclose(alone["logits"].values[0], logits[0], rtol=1e-2, atol=1e-3)
+            and np.allclose(beside["features"].values, self._encode(two, ["features"])["features"].values, atol=1e-5)
+        )
 
     def _usable_states(self) -> tuple[int, ...]:
         """Run two texts of different lengths and keep the hidden states with one row per token and the usual width."""
         batch = self._tokenizer(PROBE_TEXTS)
-        output = self._run(batch, with_states=True)
+        output = self._run(self._model, batch, with_states=True)
         last = getattr(output, "last_hidden_state", None)
         if last is None or last.shape[:2] != batch["attention_mask"].shape:
             raise ModelError("The model needs one hidden state per token. Got none. Choose a text encoder.")

@@ -17,7 +17,7 @@ from neuralrank.formats import checkpoint_format
 from neuralrank.formats._assumed import image_preprocessing
 from neuralrank.formats._card import Card, facts_from_card, read_card
 from neuralrank.formats._onnx_encoder import Entry, OnnxEncoder
-from neuralrank.formats._onnx_head import head_output, named_features, penultimate
+from neuralrank.formats._onnx_head import head_output, logits_layer, named_features, penultimate
 from neuralrank.types import Encoder, ImagePreprocessing, Modality, ModelFacts
 
 _INPUT_TYPES: Mapping[str, type[np.generic]] = {
@@ -72,17 +72,20 @@ def onnx(path: Path, facts: ModelFacts, *, n_threads: int = 0) -> Encoder:
     graphs.external_files(model, path)
     entry = _entry(path, model.graph, facts)
     layer, warnings = _feature_layer(path, model.graph, facts)
+    card = read_card(path)
+    head = logits_layer(model.graph, n_classes=card.n_classes if card else None, features=facts.feature_layer)
     encoder = OnnxEncoder(
         path=path,
         entry=entry,
-        layers=graphs.choosable_layers(model.graph, layer),
+        layers=graphs.choosable_layers(model.graph, {layer, *filter(None, [head])}),
         feature_layer=layer,
+        head_layer=head,
         preprocessing=facts.preprocessing,
         warnings=warnings,
         n_threads=n_threads,
     )
     del model
-    encoder.load(layer)
+    encoder.load([layer])
     return encoder
 
 

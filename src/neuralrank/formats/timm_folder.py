@@ -6,7 +6,8 @@ those of the network itself, so that none of them can name another file or downl
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from neuralrank.formats._model_folder import first_text, read_json, readme_facts
 from neuralrank.formats._safetensors import stored_weights
 from neuralrank.formats._timm_preprocessing import timm_preprocessing
 from neuralrank.formats._torch_module import (
-    check_layer,
+    check_layers,
     has_convolutions,
     import_for,
     in_channels_last,
@@ -101,7 +102,7 @@ def timm_folder(path: Path, facts: ModelFacts, *, n_threads: int = 0) -> Encoder
     model = model.eval().to(device)
     if facts.preprocessing is None:
         raise ModelError(f"{path.name} needs preprocessing facts. Got none. Describe the folder again.")
-    return _TimmEncoder(model, device, facts.preprocessing)
+    return _TimmEncoder(model, device, facts.preprocessing, n_labels=len(facts.label_names or ()))
 
 
 def _settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -197,12 +198,17 @@ def _differences(model: "torch.nn.Module", state: Mapping[str, "torch.Tensor"]) 
 
 
 class _TimmEncoder:
-    """One timm network; 'features' is the pooled input of its classifier, other layers are its feature stages."""
+    """One timm network; 'features' is the pooled input of its classifier, other layers are its feature stages.
+
+    Its classifier, whose weights are all stored, gives the layer 'logits'.
+    """
 
     feature_layer = "features"
     warnings: tuple[str, ...] = ()
 
-    def __init__(self, model: "torch.nn.Module", device: "torch.device", preprocessing: ImagePreprocessing) -> None:
+    def __init__(
+        self, model: "torch.nn.Module", device: "torch.device", preprocessing: ImagePreprocessing, *, n_labels: int
+    ) -> None:
         self._channels_last = has_convolutions(model)
         if self._channels_last:
             model = in_channels_last(model)
@@ -210,25 +216,28 @@ class _TimmEncoder:
         self._device = device
         self._stages = _stages(model)
         self.preprocessing = preprocessing
-        self.layers = (*self._stages, "features")
+        self.head_layer = "logits" if _is_classifier(model, n_labels) else None
+        self.layers = (*self._stages, "features", *filter(None, [self.head_layer]))
 
-    def encode(self, batch: Batch, layer: str) -> Hidden:
-        """Run one batch and return the hidden states of `layer`."""
+    def encode(self, batch: Batch, layers: Sequence[str]) -> Mapping[str, Hidden]:
+        """Run one batch and return the hidden states of `layers`."""
         import torch
 
-        check_layer(layer, self.layers)
+        check_layers(layers, self.layers)
         images = to_tensors({"image": only_array(batch)}, self._device, channels_last=self._channels_last)["image"]
         try:
-            with torch.inference_mode():
-                if layer == "features":
-                    hidden = self._model.forward_head(self._model.forward_features(images), pre_logits=True)
-                else:
-                    with watched(self._model.get_submodule(layer)) as seen:
-                        self._model.forward_features(images)
-                    hidden = self._stage_output(seen, layer)
+            with torch.inference_mode(), ExitStack() as stack:
+                stages = [layer for layer in layers if layer in self._stages]
+                seen = {layer: stack.enter_context(watched(self._model.get_submodule(layer))) for layer in stages}
+                last = self._model.forward_features(images)
+                hidden = {layer: self._stage_output(seen[layer], layer) for layer in stages}
+                if "features" in layers:
+                    hidden["features"] = self._model.forward_head(last, pre_logits=True)
+                if "logits" in layers:
+                    hidden["logits"] = self._model.forward_head(last)
         except (RuntimeError, ValueError, AssertionError) as error:
             raise ModelError(f"The network could not run a batch. Got {one_line(error)!r}.") from error
-        return Hidden(values=to_array(hidden))
+        return {layer: Hidden(values=to_array(hidden[layer])) for layer in layers}
 
     def _stage_output(self, seen: list[Any], layer: str) -> "torch.Tensor":
         output: Any = seen[-1] if seen else None
@@ -242,8 +251,20 @@ class _TimmEncoder:
         return tensor
 
 
+def _is_classifier(model: "torch.nn.Module", n_labels: int) -> bool:
+    """Tell whether the network ends in a linear layer with one output per class, as many as there are label names."""
+    import torch
+
+    network: Any = model
+    classifier = network.get_classifier() if hasattr(network, "get_classifier") else None
+    n_classes = getattr(model, "num_classes", 0)
+    parts = classifier if isinstance(classifier, tuple | list) else (classifier,)
+    learned = all(isinstance(part, torch.nn.Module) and not isinstance(part, torch.nn.Identity) for part in parts)
+    return learned and n_classes >= 2 and n_labels in (0, n_classes)
+
+
 def _stages(model: "torch.nn.Module") -> tuple[str, ...]:
     modules = dict(model.named_modules())
     stages = getattr(model, "feature_info", None) or ()
     names = [str(stage.get("module")) for stage in stages if isinstance(stage, dict)]
-    return tuple(dict.fromkeys(name for name in names if name in modules and name != "features"))
+    return tuple(dict.fromkeys(name for name in names if name in modules and name not in ("features", "logits")))

@@ -4,6 +4,7 @@ That function runs what the file says: pickles, Python expressions, guards (docs
 is checked against a list of operators, and its weights are read as raw numbers. See docs/model-card.md for the card.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,9 @@ from neuralrank.formats._card import Card, facts_from_card, read_card
 from neuralrank.formats._export_archive import is_pt2, read_archive
 from neuralrank.formats._export_features import choosable_layers, default_layer
 from neuralrank.formats._export_graph import Program, UserInput
+from neuralrank.formats._export_head import logits_value
 from neuralrank.formats._torch_module import (
-    check_layer,
+    check_layers,
     import_for,
     only_array,
     prepare_torch,
@@ -84,12 +86,17 @@ def torch_export(path: Path, facts: ModelFacts, *, n_threads: int = 0) -> Encode
     program = archive.program
     names = _names(program, card)
     feature_layer, warnings = default_layer(path.name, program, names, facts.feature_layer)
+    weights = {stored.name: archive.tensors[stored.target].sizes for stored in program.stored_inputs}
+    n_classes = card.n_classes if card else None
+    logits = logits_value(program, weights, names, n_classes=n_classes, features=facts.feature_layer)
+    layers = {**choosable_layers(program, {feature_layer, *filter(None, [logits])}), **names}
     runner = ProgramRunner(path, archive, prepare_torch(n_threads))
     return _ExportEncoder(
         runner=runner,
         entry=entry,
-        names={**choosable_layers(program, feature_layer), **names},
+        names=layers,
         feature_layer=feature_layer,
+        head_layer=next((name for name, value in reversed(layers.items()) if value == logits), None),
         preprocessing=facts.preprocessing,
         warnings=warnings,
     )
@@ -143,7 +150,7 @@ def _names(program: Program, card: Card | None) -> dict[str, str]:
 
 
 class _ExportEncoder:
-    """A program that stops at the value asked for; a fixed batch axis is served in pieces of that size."""
+    """A program that stops at the last value asked for; a fixed batch axis is served in pieces of that size."""
 
     def __init__(
         self,
@@ -152,11 +159,13 @@ class _ExportEncoder:
         entry: UserInput,
         names: dict[str, str],
         feature_layer: str,
+        head_layer: str | None,
         preprocessing: ImagePreprocessing | None,
         warnings: tuple[str, ...],
     ) -> None:
         self.layers = tuple(names)
         self.feature_layer = feature_layer
+        self.head_layer = head_layer
         self.preprocessing = preprocessing
         self.warnings = warnings
         self._runner = runner
@@ -164,9 +173,9 @@ class _ExportEncoder:
         self._names = names
         self._dtype = {BYTE: np.uint8, HALF: np.float16, FLOAT: np.float32, DOUBLE: np.float64}[entry.kind]
 
-    def encode(self, batch: Batch, layer: str) -> Hidden:
-        """Run one batch of any size and return the values of `layer`."""
-        check_layer(layer, self.layers)
+    def encode(self, batch: Batch, layers: Sequence[str]) -> Mapping[str, Hidden]:
+        """Run one batch of any size and return the values of `layers`."""
+        check_layers(layers, self.layers)
         values = only_array(batch)
         expected = self._entry.shape[1:]
         fits = len(values.shape) == len(expected) + 1 and all(
@@ -179,10 +188,13 @@ class _ExportEncoder:
                 "Choose a model made for such samples."
             )
         size = self._entry.shape[0] or max(len(values), 1)
-        parts = [self._piece(values[start : start + size], size, layer) for start in range(0, len(values), size)]
-        return Hidden(values=parts[0] if len(parts) == 1 else np.concatenate(parts))
+        parts = [self._piece(values[start : start + size], size, layers) for start in range(0, len(values), size)]
+        columns = zip(layers, zip(*parts, strict=True), strict=True)
+        return {
+            layer: Hidden(values=pieces[0] if len(pieces) == 1 else np.concatenate(pieces)) for layer, pieces in columns
+        }
 
-    def _piece(self, values: np.ndarray, size: int, layer: str) -> np.ndarray:
+    def _piece(self, values: np.ndarray, size: int, layers: Sequence[str]) -> list[np.ndarray]:
         n = len(values)
         if n < size:
             values = np.concatenate([values, np.repeat(values[-1:], size - n, axis=0)])
@@ -190,10 +202,11 @@ class _ExportEncoder:
             values = np.clip(np.rint(values), 0, 255)
         batch = {"input": np.ascontiguousarray(values, dtype=self._dtype)}
         tensor = to_tensors(batch, self._runner.device, channels_last=self._runner.channels_last)["input"]
-        output = to_array(self._runner.run(tensor, self._names[layer]))
-        if output.ndim not in (2, 3, 4) or len(output) != size:
-            raise ModelError(
-                f"The program needs one row per sample in the layer {layer!r}. Got shape {output.shape} for {size} "
-                "samples. Choose another layer."
-            )
-        return output[:n]
+        outputs = list(map(to_array, self._runner.run(tensor, [self._names[layer] for layer in layers])))
+        for layer, output in zip(layers, outputs, strict=True):
+            if output.ndim not in (2, 3, 4) or len(output) != size:
+                raise ModelError(
+                    f"The program needs one row per sample in the layer {layer!r}. Got shape {output.shape} for {size} "
+                    "samples. Choose another layer."
+                )
+        return [output[:n] for output in outputs]

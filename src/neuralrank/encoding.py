@@ -1,0 +1,219 @@
+"""In the worker process: load one model, run it over the decoded samples, and write rows of features and logits."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuralrank import registry
+from neuralrank.errors import ModelError, OutputError
+from neuralrank.probe import open_samples
+from neuralrank.types import Batch, Encoder, Hidden, ImagePreprocessing, ModelFacts, Sample
+
+MAX_FEATURES = 65_536
+HEAD_UNUSABLE = "The model's own classifier cannot be used; scores that need its logits leave this model out."
+_PROGRESS_SECONDS = 0.2
+_BATCH_PIXELS = 32 * 224 * 224
+_MAX_BATCH = 128
+
+
+def list_layers_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+    """Load one model and list its layers."""
+    send({"stage": "load"})
+    encoder = _load(payload)
+    return {"layers": list(encoder.layers), "feature_layer": encoder.feature_layer}
+
+
+def extract_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
+    """Load one model, run it over the decoded samples once, and write what `out` asks for: features, logits or both."""
+    send({"stage": "load"})
+    samples = open_samples(Path(payload["samples"]))
+    encoder = _load(payload)
+    files = payload["out"]
+    run = _Pass(
+        encoder=encoder,
+        layer=_checked_layer(encoder, payload["layer"]) if "features" in files else None,
+        head=encoder.head_layer if "logits" in files else None,
+        n_samples=len(samples),
+        n_labels=payload["n_labels"],
+    )
+    head = run.head
+    send({"stage": "extract", "n_done": 0})
+    start = time.perf_counter()
+    _encode_all(run, samples, payload["modality"], send)
+    seconds = time.perf_counter() - start
+    for kind, rows in (("features", run.features), ("logits", run.logits)):
+        if kind in files and rows is not None:
+            _write(Path(files[kind]), rows)
+    return {
+        "layer": run.layer,
+        "extract_seconds": seconds,
+        "warnings": list(encoder.warnings),
+        "head": {"layer": head, "given": run.logits is not None, "warnings": run.problems, "final": not run.failed},
+    }
+
+
+def _write(file: Path, rows: NDArray[np.float32]) -> None:
+    try:
+        np.save(file, rows, allow_pickle=False)
+    except OSError as error:
+        raise OutputError(
+            f"Features need room in {str(file.parent)!r}. Got: {error.strerror or error}. Set TMPDIR to another folder."
+        ) from error
+
+
+def _load(payload: Mapping[str, Any]) -> Encoder:
+    checkpoint_format = registry.get("formats", payload["format"])
+    path = Path(payload["path"])
+    facts: ModelFacts | None = checkpoint_format.describe(path)
+    if facts is None:
+        raise ModelError(
+            f"{path.name} needs to be a {payload['format']} model. Got other files than when it was listed."
+        )
+    return cast(Encoder, checkpoint_format(path, facts, n_threads=payload["n_threads"]))
+
+
+def _checked_layer(encoder: Encoder, layer: str | None) -> str:
+    if layer is None:
+        return encoder.feature_layer
+    if layer not in encoder.layers:
+        listed = ", ".join(encoder.layers[-8:])
+        raise ModelError(f"--layer needs a layer of this model. Got {layer!r}. Its last layers are: {listed}.")
+    return layer
+
+
+@dataclass(kw_only=True)
+class _Pass:
+    """One pass over the samples: rows of features, of logits, or of both from the same forward passes.
+
+    What is wrong with the logits never spoils the features: the pass goes on without the head, and says why.
+    """
+
+    encoder: Encoder
+    layer: str | None
+    head: str | None
+    n_samples: int
+    n_labels: int
+    """How many label names the model has; 0 if it has none."""
+    features: NDArray[np.float32] | None = None
+    logits: NDArray[np.float32] | None = None
+    problems: tuple[str, ...] = ()
+    failed: bool = False
+    """The forward pass with the head failed, which another run may not."""
+
+    def run(self, rows: NDArray[np.int64], batch: Batch, pool: Callable[[Hidden], NDArray[np.float32]]) -> None:
+        """Run one batch and put its rows where they belong."""
+        hidden = self._encode(batch)
+        if self.layer is not None:
+            pooled = pool(hidden[self.layer])
+            if self.features is None:
+                self.features = np.empty((self.n_samples, _checked_width(pooled, self.layer)), dtype=np.float32)
+            if pooled.shape != (len(rows), self.features.shape[1]):
+                raise ModelError(
+                    f"Layer {self.layer!r} needs to give one row of {self.features.shape[1]} features per sample. "
+                    f"Got {pooled.shape} for a batch of {len(rows)}. Choose another --layer."
+                )
+            self.features[rows] = pooled
+        if self.head is not None:
+            self._put_logits(rows, hidden[self.head].values)
+
+    def _encode(self, batch: Batch) -> Mapping[str, Hidden]:
+        wanted = [name for name in (self.layer, self.head) if name is not None]
+        try:
+            return self.encoder.encode(batch, tuple(dict.fromkeys(wanted)))
+        except ModelError as error:
+            if self.head is None or self.head == self.layer:
+                raise
+            self._leave_head(str(error))
+            self.failed = True
+        return self._encode(batch) if self.layer is not None else {}
+
+    def _put_logits(self, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        """Take logits of shape (n, k) or, with axes of length 1, (n, k, 1, 1) and the like."""
+        long = [size for size in values.shape[1:] if size != 1]
+        width = long[0] if len(long) == 1 else 0
+        fits = 2 <= width <= MAX_FEATURES and self.n_labels in (0, width) and values.dtype.kind == "f"
+        if self.logits is None and fits:
+            self.logits = np.empty((self.n_samples, width), dtype=np.float32)
+        if not fits or self.logits is None or (len(rows), width) != (len(values), self.logits.shape[1]):
+            needed = f"{self.n_labels:,}" if self.n_labels else f"2 to {MAX_FEATURES:,}"
+            self._leave_head(f"Layer {self.head!r} needs {needed} logits per sample. Got shape {values.shape}.")
+        else:
+            self.logits[rows] = values.reshape(len(rows), width)
+
+    def _leave_head(self, reason: str) -> None:
+        self.head, self.logits, self.problems = None, None, (f"{HEAD_UNUSABLE} {reason}",)
+
+
+def _encode_all(
+    run: _Pass, samples: Sequence[Sample], modality_name: str, send: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Run all samples, whose rows come out in their order."""
+    if len(samples) == 0:
+        raise ModelError("Extraction needs at least one sample. Got none. Use a larger --probe.")
+    modality, preprocessing = registry.get("modalities", modality_name)(), run.encoder.preprocessing
+    batches = _batch_rows(samples, preprocessing) if run.layer or run.head else []
+    n_done, announced = 0, time.monotonic()
+    for rows, batch in _prefetched(samples, batches, lambda part: modality.make_batch(part, preprocessing)):
+        run.run(rows, batch, modality.pool)
+        if run.layer is None and run.head is None:
+            return
+        n_done += len(rows)
+        if time.monotonic() - announced > _PROGRESS_SECONDS:
+            announced = time.monotonic()
+            send({"n_done": n_done})
+
+
+def _checked_width(pooled: NDArray[Any], layer: str) -> int:
+    width = int(pooled.shape[1]) if pooled.ndim == 2 else 0
+    if not 1 <= width <= MAX_FEATURES:
+        raise ModelError(
+            f"Layer {layer!r} needs to give 1 to {MAX_FEATURES:,} features per sample. Got shape {pooled.shape}. "
+            "Choose another --layer; `--layer list` names them."
+        )
+    return width
+
+
+def _batch_rows(samples: Sequence[Sample], preprocessing: object) -> list[NDArray[np.int64]]:
+    """Split the samples into batches: texts by length, so that little is padded; images by what their size allows."""
+    size = 32
+    if isinstance(preprocessing, ImagePreprocessing):
+        size = int(np.clip(_BATCH_PIXELS // (preprocessing.size[0] * preprocessing.size[1]), 4, _MAX_BATCH))
+    order = np.arange(len(samples))
+    if samples and isinstance(samples[0], str):
+        order = np.argsort([len(cast(str, text)) for text in samples], kind="stable")
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def _prefetched(
+    samples: Sequence[Sample],
+    batches: Sequence[NDArray[np.int64]],
+    make_batch: Callable[[Sequence[Sample]], Batch],
+) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+    """Yield batches made one ahead in a second thread, so that preprocessing and the forward pass overlap."""
+    ready: queue.Queue[tuple[NDArray[np.int64], Batch] | BaseException | None] = queue.Queue(maxsize=1)
+
+    def work() -> None:
+        try:
+            for rows in batches:
+                ready.put((rows, make_batch([samples[row] for row in rows])))
+            ready.put(None)
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
+            ready.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    while True:
+        item = ready.get()
+        if item is None:
+            return
+        if isinstance(item, BaseException):
+            raise item
+        yield item
