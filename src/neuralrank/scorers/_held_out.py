@@ -9,37 +9,48 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralrank.scorers._prepared import Spectrum
+from neuralrank.scorers._prepared import Prepared
+from neuralrank.scorers._spectrum import Spectrum
 
 
-def held_out_ridge(
-    spectrum: Spectrum,
-    projected: NDArray[np.float64],
-    targets: NDArray[np.float64],
-    penalty: float,
-    groups: NDArray[np.int64] | None,
-) -> NDArray[np.float64]:
-    """Return the prediction of every sample by the fit without its group.
+def held_out_ridge(prepared: Prepared, penalty: float, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """Return the prediction of every sample by the fit without its group, less the mean of the targets.
 
     Args:
-        spectrum: of the centred features.
-        projected: U'Y, shape (rank, n_targets).
-        targets: Y, shape (n_samples, n_targets), not centred; the intercept is fitted too.
+        prepared: features and labels; the fit has an intercept.
         penalty: λ > 0, on the scale of the squared singular values.
-        groups: group index of each sample, None to leave out single samples.
+        rows: the samples to predict, None for all; each by the fit to all others. With groups, None.
 
     Returns:
-        Shape (n_samples, n_targets).
+        Shape (n_rows, n_targets).
     """
-    n_samples = len(targets)
+    spectrum = prepared.spectrum
     shrinkage = spectrum.values**2 / (spectrum.values**2 + penalty)
-    fitted = targets.mean(axis=0) + spectrum.left @ (shrinkage[:, None] * projected)
-    residuals = targets - fitted
-    if groups is None:
-        leverage = spectrum.left_squares @ shrinkage + 1.0 / n_samples
-        return np.asarray(targets - residuals / (1.0 - leverage)[:, None])
-    # H = A A' with A = [U sqrt(shrinkage), 1/sqrt(n)]
-    root = np.column_stack([spectrum.left * np.sqrt(shrinkage), np.full(n_samples, n_samples**-0.5)])
+    coefficients = shrinkage[:, None] * prepared.projected
+    if prepared.groups is not None:
+        residuals = prepared.targets - prepared.target_means - spectrum.left @ coefficients
+        held_out = _held_out_residuals(spectrum.left * np.sqrt(shrinkage), residuals, prepared.groups)
+        return np.asarray(prepared.targets - prepared.target_means - held_out)
+    part = spectrum if rows is None else Spectrum(left=spectrum.left[rows], values=spectrum.values)
+    leverage = part.weighted_squares(shrinkage) + 1.0 / prepared.n_samples
+    # Y - (Y - HY) / (1 - h) - m = (UA + h m - h Y) / (1 - h) with m the means: Y itself counts at few places.
+    predictions = part.left @ coefficients
+    predictions += np.outer(leverage, prepared.target_means)
+    if prepared.task == "classification":
+        own = prepared.labels if rows is None else prepared.labels[rows]
+        predictions[np.arange(len(predictions)), own] -= leverage
+    else:
+        predictions -= leverage[:, None] * (prepared.targets if rows is None else prepared.targets[rows])
+    predictions /= (1.0 - leverage)[:, None]
+    return predictions
+
+
+def _held_out_residuals(
+    root: NDArray[np.float64], residuals: NDArray[np.float64], groups: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return (I - H_BB)⁻¹ e_B of every group B, with H = root root' + 11'/n."""
+    n_samples = len(residuals)
+    root = np.column_stack([root, np.full(n_samples, n_samples**-0.5)])
     held_out = residuals.copy()
     order = np.argsort(groups, kind="stable")
     sizes = np.bincount(groups)
@@ -47,7 +58,7 @@ def held_out_ridge(
     for size in np.unique(sizes[sizes > 0]):
         members = order[starts[sizes == size][:, None] + np.arange(size)]  # (n_groups_of_this_size, size)
         held_out[members] = _without_group(root, residuals, members)
-    return np.asarray(targets - held_out)
+    return held_out
 
 
 def _without_group(

@@ -20,9 +20,14 @@ _COARSE_STEPS = 49
 _ROUNDS = 8
 
 
-@scorer(tasks={"classification", "regression"}, paper="You et al. 2021, ICML (LogME)")
+@scorer(
+    family="evidence",
+    tasks={"classification", "regression", "multilabel"},
+    paper="You et al. 2021, ICML (LogME)",
+    noise_from=0.2,
+)
 def log_me(prepared: Prepared) -> Score:
-    """Score the mean log evidence per sample, averaged over the label columns (one-hot classes, or the target).
+    """Score the mean log evidence per sample, averaged over the target columns (one-hot classes, labels, targets).
 
     y = F w + e with w ~ N(0, 1/α), e ~ N(0, 1/β); α and β maximise the evidence.
 
@@ -31,18 +36,13 @@ def log_me(prepared: Prepared) -> Score:
 
     Cost: the one decomposition plus O(rank · k).
     """
-    centred = prepared.targets - prepared.targets.mean(axis=0)
-    projected = prepared.spectrum.left.T @ centred
     evidence = log_evidence(
-        prepared.spectrum.values**2, projected**2, np.sum(centred**2, axis=0), n_samples=prepared.n_samples - 1
+        prepared.spectrum.values**2,
+        prepared.projected**2,
+        prepared.target_squares,
+        n_samples=prepared.n_samples - 1,
     )
-    value = float(evidence.mean())
-    warnings = (
-        ("log_me favours many feature dimensions when samples are fewer: compare only models of like dimension.",)
-        if prepared.n_samples < prepared.features.shape[1]
-        else ()
-    )
-    return Score(value=value, warnings=warnings)
+    return Score(value=float(evidence.mean()))
 
 
 def log_evidence(

@@ -4,6 +4,7 @@ The paper states the idea and not the formula; this formula is ours. Ridge regre
 each sample a held-out discriminant (closed form, without the sample's group); a softmax with one inverse temperature
 turns it into class probabilities. Penalty and inverse temperature are the ones of the best held-out likelihood. At an
 inverse temperature of zero the probabilities are the class frequencies: features that say nothing get 0, however many.
+Multilabel targets are one such problem a label, averaged.
 """
 
 from __future__ import annotations
@@ -13,134 +14,188 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
+from neuralrank.scorers import _calibration as calibration
 from neuralrank.scorers import scorer
 from neuralrank.scorers._held_out import held_out_ridge
+from neuralrank.scorers._pairs import draw_samples
 from neuralrank.scorers._prepared import Prepared
 from neuralrank.types import Score
 
 # Relative to the mean squared singular value: from almost no shrinkage to almost no fit.
 _LOG10_PENALTIES = np.arange(-6.0, 4.0)
 _REFINEMENTS = (0.5, 0.25)
-_MAX_INVERSE_TEMPERATURE = 1e3
-_NEWTON_STEPS = 30
 _NOTHING_GAINED = 1e-7  # nats
+_SEARCH_ELEMENTS = 50_000
+_SEARCH_SAMPLES = (400, 2_000)
+"""Penalties are compared on about as many held-out predictions of so many samples; the score itself is of all."""
+_ROUGH, _EXACT = 1e-3, 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
-    """Held-out predictions at one penalty, and how bad they are."""
+    """Held-out predictions at one penalty, and how good they are."""
 
-    loss: float
     terms: NDArray[np.float64]
+    """Shape (n_rows, n_problems): 1 - loss / loss of the class frequencies; one problem, or one a label or target."""
     predictions: NDArray[np.float64]
-    inverse_temperature: float
+    """Logits of the classes, log odds of the labels, or values."""
+    inverse_temperature: NDArray[np.float64]
+
+    @property
+    def value(self) -> float:
+        """The share resolved."""
+        return float(self.terms.mean())
 
 
-@scorer(tasks={"classification", "regression"}, paper="Lee et al. 2020, neuralRank (arXiv 1903.00711); formula ours")
+@scorer(
+    family="discriminating power",
+    tasks={"classification", "regression", "multilabel"},
+    paper="Lee et al. 2020, neuralRank (arXiv 1903.00711); formula ours",
+)
 def neuralrank(prepared: Prepared) -> Score:
     """Score the share of the label entropy resolved on held-out samples (regression: held-out R²).
 
-    With p(y|z) fitted without the sample's group: DP = 1 - mean(-log2 p(y_i|z_i)) / H(y).
+    With p(y|z) fitted without the sample's group: DP = 1 - mean(-log2 p(y_i|z_i)) / H(y). Several labels or regression
+    targets are averaged.
 
     Returns:
         Score <= 1, no unit; 0 is no better than the class frequencies. `terms` are per sample; `per_class` is the
-        share of the class's own surprise -log2 π_c that is resolved; `details` hold the held-out `accuracy` (R² for
-        regression), the chosen `penalty` (relative to the mean squared singular value) and `inverse_temperature`.
+        share of the class's own surprise -log2 π_c that is resolved (multilabel: the DP of each label); `details` hold
+        the held-out `accuracy` (of labels, averaged; R² for regression), the chosen `penalty` (relative to the mean
+        squared singular value) and, for one problem, the `inverse_temperature`.
 
-    Cost: the one decomposition plus about 14 evaluations of O(n · rank · k).
+    Cost: the one decomposition plus O(n · rank · k).
     """
-    spectrum = prepared.spectrum
-    targets = prepared.targets
-    projected = spectrum.left.T @ targets
-    unit = float(np.mean(spectrum.values**2))
+    unit = float(np.mean(prepared.spectrum.values**2))
+    rows = _search_rows(prepared)
 
-    def fit(log10_penalty: float) -> _Fit:
-        predictions = held_out_ridge(spectrum, projected, targets, unit * 10.0**log10_penalty, prepared.groups)
-        if prepared.task == "regression":
-            return _squared_loss(predictions, targets)
-        return _log_loss(predictions, prepared)
+    def fit(log10_penalty: float, start: _Fit | None, rows: NDArray[np.int64] | None, tolerance: float) -> _Fit:
+        evidence = held_out_ridge(prepared, unit * 10.0**log10_penalty, rows)
+        return _fitted(prepared, evidence, rows, start, tolerance)
 
-    best_at, best = _minimise(fit)
-    if prepared.task == "regression":
-        accuracy, per_class = float(best.terms.mean()), {}
-    else:
-        accuracy = float(np.mean(best.predictions.argmax(axis=1) == prepared.labels))
-        per_class = _per_class(best.terms, prepared)
-    return Score(
-        value=float(best.terms.mean()),
-        terms=best.terms,
-        per_class=per_class,
-        details={"accuracy": accuracy, "penalty": 10.0**best_at, "inverse_temperature": best.inverse_temperature},
-    )
+    best_at, best = _best_penalty(lambda at, start: fit(at, start, rows, _EXACT if rows is None else _ROUGH))
+    if rows is not None:
+        best = fit(best_at, best, None, _ROUGH)
+    details = {"accuracy": _accuracy(best, prepared), "penalty": 10.0**best_at}
+    if best.inverse_temperature.size == 1:
+        details["inverse_temperature"] = float(best.inverse_temperature[0])
+    terms = best.terms.mean(axis=1)
+    return Score(value=float(terms.mean()), terms=terms, per_class=_per_class(best, prepared), details=details)
 
 
-def _minimise(fit: Callable[[float], _Fit]) -> tuple[float, _Fit]:
+def _search_rows(prepared: Prepared) -> NDArray[np.int64] | None:
+    """Return the samples on which penalties are compared, None for all."""
+    wanted = int(np.clip(_SEARCH_ELEMENTS // len(prepared.target_means), *_SEARCH_SAMPLES))
+    if prepared.groups is not None or prepared.n_samples <= wanted:
+        return None
+    return draw_samples(prepared, wanted, "neuralrank")[0]
+
+
+def _best_penalty(fit: Callable[[float, _Fit | None], _Fit]) -> tuple[float, _Fit]:
     """Return the best log10 penalty and its fit: a coarse grid, then halved steps to both sides of the best."""
-    best_at, best = min(((float(at), fit(float(at))) for at in _LOG10_PENALTIES), key=lambda pair: pair[1].loss)
+    tried: dict[float, _Fit] = {}
+    last: _Fit | None = None
+    for at in _LOG10_PENALTIES:
+        last = tried[float(at)] = fit(float(at), last)
     for step in _REFINEMENTS:
-        around = ((best_at + side, fit(best_at + side)) for side in (-step, step))
-        best_at, best = min(((best_at, best), *around), key=lambda pair: pair[1].loss)
-    return best_at, best
+        best = max(tried, key=lambda at: tried[at].value)
+        for at in (best - step, best + step):
+            tried[at] = fit(at, tried[best])
+    best = max(tried, key=lambda at: tried[at].value)
+    return best, tried[best]
 
 
-def _squared_loss(predictions: NDArray[np.float64], targets: NDArray[np.float64]) -> _Fit:
-    errors = np.mean((targets - predictions) ** 2, axis=1)
-    variance = float(np.mean((targets - targets.mean(axis=0)) ** 2))
+def _fitted(
+    prepared: Prepared,
+    evidence: NDArray[np.float64],
+    rows: NDArray[np.int64] | None,
+    start: _Fit | None,
+    tolerance: float,
+) -> _Fit:
+    if prepared.task == "classification":
+        return _of_classes(prepared, evidence, rows, start, tolerance)
+    targets = prepared.targets if rows is None else prepared.targets[rows]
+    if prepared.task == "multilabel":
+        return _of_labels(prepared, evidence, targets, start, tolerance)
+    errors = (targets - prepared.target_means - evidence) ** 2
     return _Fit(
-        loss=float(errors.mean()), terms=1.0 - errors / variance, predictions=predictions, inverse_temperature=1.0
+        terms=1.0 - errors / (prepared.target_squares / prepared.n_samples),
+        predictions=evidence,
+        inverse_temperature=np.ones(1),
     )
 
 
-def _log_loss(predictions: NDArray[np.float64], prepared: Prepared) -> _Fit:
-    frequencies = prepared.class_counts / prepared.n_samples
-    log_prior = np.log(frequencies)
-    evidence = predictions - frequencies
-    own = (np.arange(prepared.n_samples), prepared.labels.astype(np.int64))
-    entropy = -float(frequencies @ log_prior)
-    t = _best_inverse_temperature(evidence, log_prior, own)
-    logits = log_prior + t * evidence
-    losses = logsumexp(logits, axis=1) - logits[own]
-    if losses.mean() > entropy - _NOTHING_GAINED:
+def _of_classes(
+    prepared: Prepared,
+    evidence: NDArray[np.float64],
+    rows: NDArray[np.int64] | None,
+    start: _Fit | None,
+    tolerance: float,
+) -> _Fit:
+    labels = (prepared.labels if rows is None else prepared.labels[rows]).astype(np.int64)
+    log_prior = np.log(prepared.target_means)
+    entropy = -float(prepared.target_means @ log_prior)
+    t = calibration.softmax_temperature(
+        evidence, log_prior, labels, start=float(start.inverse_temperature[0]) if start else 1.0, tolerance=tolerance
+    )
+    losses = calibration.softmax_losses(evidence, log_prior, labels, t)
+    if losses.mean() > -log_prior[labels].mean() - _NOTHING_GAINED:
         # Held-out fits of noise point away from the left-out label: at t near 0 their order alone would give an
         # accuracy of zero, where the honest prediction is the most frequent class.
-        t, logits = 0.0, np.broadcast_to(log_prior, evidence.shape)
-        losses = -log_prior[own[1]]
+        t, losses = 0.0, -log_prior[labels]
     # Entropy and losses are both in nats here: their ratio has no unit.
-    return _Fit(loss=float(losses.mean()), terms=1.0 - losses / entropy, predictions=logits, inverse_temperature=t)
+    return _Fit(
+        terms=(1.0 - losses / entropy)[:, None],
+        predictions=evidence,
+        inverse_temperature=np.array([t]),
+    )
 
 
-def _best_inverse_temperature(
+def _of_labels(
+    prepared: Prepared,
     evidence: NDArray[np.float64],
-    log_prior: NDArray[np.float64],
-    own: tuple[NDArray[np.int64], NDArray[np.int64]],
-) -> float:
-    """Return t >= 0 with the least mean log loss of softmax(log prior + t · evidence): convex in t, by safe Newton."""
-    low, high = 0.0, _MAX_INVERSE_TEMPERATURE
-    t = 1.0
-    mean_own = float(evidence[own].mean())
-    for _ in range(_NEWTON_STEPS):
-        logits = log_prior + t * evidence
-        logits -= logits.max(axis=1, keepdims=True)
-        weights = np.exp(logits)
-        weights /= weights.sum(axis=1, keepdims=True)
-        expected = np.einsum("ij,ij->i", weights, evidence)
-        slope = float(expected.mean()) - mean_own
-        curvature = float(np.mean(np.einsum("ij,ij,ij->i", weights, evidence, evidence) - expected**2))
-        low, high = (low, t) if slope > 0 else (t, high)
-        newton = t - slope / curvature if curvature > 0 else high
-        following = newton if low < newton < high else (low + high) / 2
-        if abs(following - t) <= 1e-6 * (1.0 + t):
-            return following
-        t = following
-    return t
+    targets: NDArray[np.float64],
+    start: _Fit | None,
+    tolerance: float,
+) -> _Fit:
+    frequencies = prepared.target_means
+    log_odds = np.log(frequencies) - np.log1p(-frequencies)
+    entropies = -(frequencies * np.log(frequencies) + (1.0 - frequencies) * np.log1p(-frequencies))
+    begin = np.ones(len(frequencies)) if start is None else start.inverse_temperature
+    t = calibration.sigmoid_temperatures(evidence, log_odds, targets, start=begin, tolerance=tolerance)
+    losses = calibration.sigmoid_losses(evidence, log_odds, targets, t)
+    prior_losses = calibration.sigmoid_losses(evidence, log_odds, targets, np.zeros_like(t))
+    nothing = losses.mean(axis=0) > prior_losses.mean(axis=0) - _NOTHING_GAINED
+    losses = np.where(nothing, prior_losses, losses)
+    return _Fit(
+        terms=1.0 - losses / entropies,
+        predictions=evidence,
+        inverse_temperature=np.where(nothing, 0.0, t),
+    )
 
 
-def _per_class(terms: NDArray[np.float64], prepared: Prepared) -> dict[int, float]:
+def _accuracy(fit: _Fit, prepared: Prepared) -> float:
+    """Return the held-out accuracy: of classes, of labels on average, or R²."""
+    if prepared.task == "regression":
+        return fit.value
+    prior = np.log(prepared.target_means)
+    if prepared.task == "classification":
+        logits = fit.inverse_temperature[0] * fit.predictions
+        logits += prior
+        return float(np.mean(logits.argmax(axis=1) == prepared.labels))
+    log_odds = prior - np.log1p(-prepared.target_means) + fit.inverse_temperature * fit.predictions
+    return float(np.mean((log_odds > 0) == prepared.targets.astype(bool)))
+
+
+def _per_class(fit: _Fit, prepared: Prepared) -> dict[int, float]:
     """Return, per class, the share of its own surprise that is resolved; weighted by π_c·surprise they give DP."""
-    frequencies = prepared.class_counts / prepared.n_samples
+    if prepared.task == "regression":
+        return {}
+    if prepared.task == "multilabel":
+        return dict(enumerate(fit.terms.mean(axis=0).tolist()))
+    frequencies = prepared.target_means
     entropy = -float(frequencies @ np.log(frequencies))
-    mean_terms = np.bincount(prepared.labels.astype(np.int64), weights=terms) / prepared.class_counts
+    mean_terms = np.bincount(prepared.class_indices, weights=fit.terms[:, 0]) / prepared.class_counts
     shares = 1.0 - (1.0 - mean_terms) * entropy / -np.log(frequencies)
-    return {index: float(share) for index, share in enumerate(shares)}
+    return dict(enumerate(shares.tolist()))

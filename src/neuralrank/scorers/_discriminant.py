@@ -1,0 +1,81 @@
+"""Linear discriminants in the principal axes of the features, where their covariance is diagonal.
+
+With m_c the class means in these axes and T = diag(s²/n) the covariance, that within the classes is
+W = T - Σ_c π_c m_c m_c'. Directions without variance carry neither means nor samples and play no part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from neuralrank.scorers._prepared import Prepared
+from neuralrank.scorers._shrinkage import ledoit_wolf_intensity
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassGaussians:
+    """Gaussian classes of one covariance."""
+
+    means: NDArray[np.float64]
+    """Shape (n_classes, n_axes)."""
+    priors: NDArray[np.float64]
+    within: NDArray[np.float64]
+    """W, shape (n_axes, n_axes)."""
+
+    def shrunk(self, intensity: float, n_features: int) -> NDArray[np.float64]:
+        """Return (1 - a) W + a tr(W)/d I in these axes, d the dimension of the features they came from."""
+        shrunk = (1.0 - intensity) * self.within
+        shrunk[np.diag_indices_from(shrunk)] += intensity * np.trace(self.within) / n_features
+        return shrunk
+
+
+def class_gaussians(prepared: Prepared, n_components: int | None = None) -> ClassGaussians:
+    """Return the classes in the first principal axes, or in all."""
+    values = prepared.spectrum.values[:n_components]
+    means = (prepared.projected[:n_components] * values[:, None]).T / prepared.class_counts[:, None]
+    priors = prepared.class_counts / prepared.n_samples
+    within = -(means.T * priors) @ means
+    within[np.diag_indices_from(within)] += values**2 / prepared.n_samples
+    return ClassGaussians(means=means, priors=priors, within=within)
+
+
+def discriminants(classes: ClassGaussians, covariance: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Return the coefficients, shape (n_axes, n_classes), and the intercepts of the linear discriminants.
+
+    A covariance that is singular to rounding is mended by the least ridge that makes it positive.
+    """
+    ridge = 0.0
+    scale = float(np.trace(covariance)) / len(covariance)
+    while True:
+        try:
+            factor = cho_factor(covariance + ridge * np.eye(len(covariance)) if ridge else covariance)
+            break
+        except np.linalg.LinAlgError:
+            ridge = max(10.0 * ridge, 1e-14 * scale, 1e-300)
+    coefficients = cho_solve(factor, classes.means.T)
+    intercepts = np.log(classes.priors) - np.einsum("cj,jc->c", classes.means, coefficients) / 2.0
+    return coefficients, intercepts
+
+
+def own_posteriors(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the posterior probability of each sample's own class, shape (n_samples,); overwrites the logits."""
+    logits -= logits.max(axis=1, keepdims=True)
+    np.exp(logits, out=logits)
+    return np.asarray(logits[np.arange(len(labels)), labels] / logits.sum(axis=1))
+
+
+def within_intensity(prepared: Prepared, classes: ClassGaussians) -> float:
+    """Return the Ledoit-Wolf intensity of the covariance within the classes."""
+    labels, means = prepared.class_indices, prepared.class_means
+    own = (prepared.features @ means.T)[np.arange(len(labels)), labels]
+    lengths = np.einsum("ij,ij->i", prepared.features, prepared.features) - 2.0 * own + np.sum(means**2, axis=1)[labels]
+    return ledoit_wolf_intensity(
+        float(np.trace(classes.within)),
+        float(np.sum(classes.within**2)),
+        np.maximum(lengths, 0.0),
+        n_features=prepared.features.shape[1],
+    )

@@ -1,0 +1,73 @@
+"""What scores of pairs of samples share: which samples they look at, and distances in blocks of bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuralrank.errors import DataError
+from neuralrank.scorers._prepared import Prepared
+
+BLOCK_BYTES = 64 * 2**20
+"""Bound of one block of pairs; a few of them are alive at once."""
+
+
+def draw_samples(prepared: Prepared, max_samples: int, score: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the samples whose pairs are looked at, ascending, and a sentence where they are not all.
+
+    The draw is stratified by class and depends on the labels and the seed alone: every model of a ranking is judged
+    on the same samples.
+
+    Args:
+        prepared: features and labels.
+        max_samples: how many at most, at least 2; each class keeps at least two of its samples.
+        score: name for the sentence.
+    """
+    if max_samples < 2:
+        raise DataError(f"{score} needs max_samples >= 2. Got {max_samples}. Use 2000 if unsure.")
+    n_samples = prepared.n_samples
+    if n_samples <= max_samples:
+        return np.arange(n_samples), ()
+    keys = np.random.default_rng(prepared.seed).random(n_samples)
+    if prepared.task == "classification":
+        # The place of each sample in the random order of its class, as a share of the class: the lowest are taken.
+        labels, counts = prepared.class_indices, prepared.class_counts
+        order = np.lexsort((keys, labels))
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        place = np.empty(n_samples)
+        place[order] = np.arange(n_samples) - starts[labels[order]]
+        keys = np.where(place < 2, -1.0, (place + keys) / counts[labels])
+    chosen = np.sort(np.argsort(keys, kind="stable")[:max_samples])
+    note = f"{score} looked at {max_samples:,} of {n_samples:,} samples, drawn by class with seed {prepared.seed}."
+    return chosen, (note,)
+
+
+def distances_to_classes(points: NDArray[np.float64], labels: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
+    """Return the sum of the Euclidean distances of each sample to the samples of each class, in blocks.
+
+    Args:
+        points: shape (n_samples, n_features).
+        labels: shape (n_samples,); class indices, every class present.
+        n_classes: number of classes.
+
+    Returns:
+        Shape (n_samples, n_classes).
+    """
+    order = np.argsort(labels, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=n_classes))[:-1]])
+    grouped = points[order]
+    squares = np.einsum("ij,ij->i", grouped, grouped)
+    sums = np.empty((len(points), n_classes))
+    block = max(1, BLOCK_BYTES // (8 * len(points)))
+    for start in range(0, len(points), block):
+        rows = slice(start, start + block)
+        distances = grouped[rows] @ grouped.T
+        distances *= -2.0
+        distances += squares[rows, None]
+        distances += squares
+        np.maximum(distances, 0.0, out=distances)
+        here = np.arange(len(distances))
+        distances[here, start + here] = 0.0  # a sample's distance from itself, without rounding
+        np.sqrt(distances, out=distances)
+        sums[order[rows]] = np.add.reduceat(distances, starts, axis=1)
+    return sums
