@@ -97,8 +97,12 @@ def _root(
 def rank(
     models: Models,
     data: Data,
-    score: Annotated[str, typer.Option(help="Scorer that orders the models; see `neuralrank scores`.")] = "neuralrank",
-    also: Annotated[str, typer.Option(help="Further scorers to show, separated by commas.")] = "log_me,h_score,knn",
+    score: Annotated[
+        str, typer.Option(help="Score that orders the models, or several: mean_rank:neuralrank,log_me,parc.")
+    ] = "neuralrank",
+    also: Annotated[
+        str, typer.Option(help="Further scorers to show, separated by commas.")
+    ] = "log_me,h_score_shrunk,knn",
     probe: Annotated[int, typer.Option(help="Number of samples to use, drawn by class.")] = 2_000,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     layer: Annotated[
@@ -111,7 +115,9 @@ def rank(
     label_column: Annotated[str | None, typer.Option(help="Column with the labels.")] = None,
     group_column: Annotated[str | None, typer.Option(help="Column that says which samples belong together.")] = None,
     split: Annotated[str | None, typer.Option(help="Part of the data to use, for example train.")] = None,
-    task: Annotated[str | None, typer.Option(help="classification or regression; detected if not given.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification, regression or multilabel; detected if not given.")
+    ] = None,
     cache_dir: Annotated[str | None, typer.Option(help="Where extracted features are kept.")] = None,
     model_timeout: Annotated[
         float | None, typer.Option(help="Seconds without progress before a model is stopped.")
@@ -157,18 +163,23 @@ def rank(
 
 
 @app.command()
-def scores() -> None:
-    """List the scores: what each supports and which paper it is from."""
-    from rich.table import Table
+def scores(
+    format_: Annotated[str, typer.Option("--format", help="Output: table, markdown, json.")] = "table",
+) -> None:
+    """List the scores: what each supports and needs, whether it prefers noise, and which paper it is from."""
+    from neuralrank.reports import _score_table as tables
 
-    table = Table(box=None, pad_edge=False)
-    for title in ("score", "classification", "regression", "paper"):
-        table.add_column(title, no_wrap=title == "score")
-    for name in registry.names("scorers"):
-        scorer = registry.get("scorers", name)
-        support = ["yes" if kind in scorer.tasks else "–" for kind in ("classification", "regression")]
-        table.add_row(name, *support, scorer.paper)
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+    facts = tables.score_facts()
+    if format_ == "table":
+        terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size((100, 24)).columns if terminal else 160
+        _print(tables.table_text(facts, width=width, color=terminal and "NO_COLOR" not in os.environ))
+    elif format_ == "markdown":
+        _print(tables.table_markdown(facts))
+    elif format_ == "json":
+        _print(tables.table_json(facts))
+    else:
+        raise UsageError(f"--format needs one of table, markdown, json. Got {format_!r}. Leave it out for a table.")
 
 
 @app.command()
@@ -196,9 +207,11 @@ def demo(
 
 def _task(given: str | None) -> Task | None:
     match given:
-        case None | "classification" | "regression":
+        case None | "classification" | "regression" | "multilabel":
             return given
-    raise UsageError(f"--task needs classification or regression. Got {given!r}. Leave it out to have it detected.")
+    raise UsageError(
+        f"--task needs classification, regression or multilabel. Got {given!r}. Leave it out to have it detected."
+    )
 
 
 def _format(given: str | None, out: Path | None) -> str:
@@ -387,7 +400,9 @@ class _ProgressView:
         if event.model in self._running:
             self._bars.remove_task(self._running.pop(event.model))
         self._bars.update(self._models, completed=event.n_models_done, total=event.n_models)
-        if self._plain and event.outcome is not None:
-            told = f"failed ({event.outcome.stage})" if isinstance(event.outcome, Failure) else f"{event.outcome:.3f}"
+        if self._plain:
+            failed = isinstance(event.outcome, Failure)
+            score = "scored" if event.outcome is None else f"{event.outcome:.3f}" if not failed else ""
+            told = f"failed ({event.outcome.stage})" if failed else score
             line = f"[{event.n_models_done}/{event.n_models}] {event.model}: {told}"
             self._console.print(Text(line), soft_wrap=True)

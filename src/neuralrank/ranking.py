@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import uuid
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,31 +24,26 @@ from threadpoolctl import threadpool_limits
 from neuralrank import registry, settings
 from neuralrank.errors import DataError, NothingRankedError, UsageError
 from neuralrank.features import Extraction, Features, Limits
+from neuralrank.order import Order, parse_order
 from neuralrank.probe import Probe, read_probe
 from neuralrank.readers._open import open_target
-from neuralrank.scores import score_features
+from neuralrank.scores import ScoreSheet, Wanted, needs_head, score_model
 from neuralrank.storage.feature_cache import FeatureCache, feature_cache
 from neuralrank.types import (
     Failure,
     ModelRecord,
-    RankedModel,
     Ranking,
-    Score,
     Source,
     Target,
-    TargetSummary,
     Task,
 )
-from neuralrank.uncertainty import confidence
+from neuralrank.verdict import Trial, Verdict, baselines, ranked_models, summary
 
 DEFAULT_SCORE = "neuralrank"
-DEFAULT_ALSO = ("log_me", "h_score", "knn")
+DEFAULT_ALSO = ("log_me", "h_score_shrunk", "knn")
 DEFAULT_PROBE = 2_000
 MAX_MEMORY_BYTES = 2**62
 """More than any system takes as a limit would be an error there."""
-
-IN_SAMPLE = ("log_me", "h_score")
-"""Scores fitted and judged on the same samples."""
 
 Models = str | Path | Source | Sequence[str | Path]
 """One or more folders or files, or a source."""
@@ -65,19 +60,7 @@ class Progress:
     n_samples_done: int
     n_samples: int
     outcome: Failure | float | None = None
-    """How the model ended: its score or its failure; None while it runs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Trial:
-    """One model that was scored."""
-
-    record: ModelRecord
-    features: Features
-    n_features: int
-    scores: Mapping[str, Score]
-    terms: NDArray[np.float64]
-    warnings: tuple[str, ...]
+    """How the model ended: its score or its failure; None while it runs, and where other models decide its score."""
 
 
 def rank(  # more keywords than the house rule allows: each is one command-line option under the same name
@@ -105,7 +88,7 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         models: folders or files that hold models, or a source.
         data: path of a data set, or a Python object: (samples, labels), a data frame, a `datasets.Dataset`, a torch
             `Dataset`, or a `Target`.
-        score: scorer that orders the models.
+        score: scorer that orders the models, or several as 'mean_rank:neuralrank,log_me,parc' (or 'borda:…').
         also: further scorers to compute; they do not change the order.
         probe: number of samples to use, drawn by class.
         seed: of the draw and of the uncertainty estimates.
@@ -115,7 +98,7 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         label_column: column with the labels; None: detected.
         group_column: column with the groups.
         split: part of the data to use, for example "train".
-        task: "classification" or "regression"; None: detected.
+        task: "classification", "regression" or "multilabel"; None: detected.
         cache_dir: where features are kept; None: the setting `cache_dir`.
         limits: what one model may use; None: the settings.
         progress: called with a `Progress` as the run goes on, also from other threads.
@@ -138,8 +121,8 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         raise UsageError(f"--probe needs at least 1 sample. Got {probe}. Use {DEFAULT_PROBE:,} if unsure.")
     if seed < 0:
         raise UsageError(f"--seed needs a whole number of at least 0. Got {seed}. Use 0 if unsure.")
-    scorer_names = tuple(dict.fromkeys((score, *also)))
-    scorers = {name: registry.get("scorers", name) for name in scorer_names}
+    order = parse_order(score)
+    scorers = {name: registry.get("scorers", name) for name in dict.fromkeys((*order.members, *also))}
     reading: Mapping[str, Any] = {
         "input_column": input_column,
         "label_column": label_column,
@@ -155,9 +138,10 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         target = data
     else:
         target = open_target(data, **reading)
-    if target.task not in scorers[score].tasks:
-        raise UsageError(f"--score {score} is not defined for {target.task}. `neuralrank scores` lists what is.")
-    usable = [name for name in scorer_names if target.task in scorers[name].tasks]
+    for name in order.members:
+        if target.task not in scorers[name].tasks:
+            raise UsageError(f"--score {name} is not defined for {target.task}. `neuralrank scores` lists what is.")
+    usable = tuple(name for name in scorers if target.task in scorers[name].tasks)
     listed = list_models(models)
     cache = open_cache(cache_dir)
     drawn = read_probe(
@@ -166,17 +150,21 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
     run = _Run(
         n_models=len(listed),
         probe=drawn,
-        score=score,
-        scorer_names=tuple(usable),
-        seed=seed,
+        order=order,
+        wanted=Wanted(names=usable, ordering=order.members, seed=seed),
         layer=layer,
         cache=cache,
         report=progress or (lambda _: None),
     )
     with Extraction(probe=drawn, cache=cache, limits=limits or default_limits()) as extraction:
         trials, failures, stopped = run.try_all(listed, extraction)
-    options = {"probe": probe, "layer": layer, "also": list(usable[1:]), "task": target.task}
+    also_used = [name for name in usable if name not in order.members]
+    options = {"probe": probe, "layer": layer, "also": also_used, "task": target.task}
     return _ranking(run, trials, failures, stopped, n_target=len(target.labels), options=options)
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def list_models(models: Models) -> list[ModelRecord | Failure]:
@@ -222,9 +210,8 @@ class _Run:
     """The settings of one call of `rank`, and the loop they steer."""
 
     probe: Probe
-    score: str
-    scorer_names: tuple[str, ...]
-    seed: int
+    order: Order
+    wanted: Wanted
     layer: str | None
     cache: FeatureCache
     n_models: int
@@ -232,9 +219,9 @@ class _Run:
 
     def try_all(
         self, listed: Sequence[ModelRecord | Failure], extraction: Extraction
-    ) -> tuple[list[_Trial], list[Failure], str]:
+    ) -> tuple[list[Trial], list[Failure], str]:
         """Try every model; return the trials, the failures and what stopped the loop."""
-        outcomes: dict[int, _Trial | Failure] = {}
+        outcomes: dict[int, Trial | Failure] = {}
         stopped = "all models scored"
         limits = extraction.limits
         # Scores are computed in the same threads that wait for the workers: each gets its share of the cores.
@@ -248,28 +235,31 @@ class _Run:
             except BaseException as error:
                 extraction.stop.set()
                 pool.shutdown(cancel_futures=True)
-                n_scored = sum(isinstance(outcome, _Trial) for outcome in outcomes.values())
+                n_scored = sum(isinstance(outcome, Trial) for outcome in outcomes.values())
                 if not isinstance(error, KeyboardInterrupt) or not n_scored:
                     raise
                 stopped = f"interrupted after {len(outcomes)} of {len(listed)} models"
         in_order = [outcomes[place] for place in sorted(outcomes)]
-        trials = [outcome for outcome in in_order if isinstance(outcome, _Trial)]
+        trials = [outcome for outcome in in_order if isinstance(outcome, Trial)]
         return trials, [outcome for outcome in in_order if isinstance(outcome, Failure)], stopped
 
-    def _try_one(self, item: ModelRecord | Failure, extraction: Extraction) -> _Trial | Failure:
+    def _try_one(self, item: ModelRecord | Failure, extraction: Extraction) -> Trial | Failure:
         if isinstance(item, Failure):
             return item
         mismatch = self._mismatch(item)
         if mismatch is not None:
             return mismatch
         features = extraction.features(
-            item, layer=self.layer, on_progress=lambda n_samples: self._tell(item, n_samples=n_samples)
+            item,
+            layer=self.layer,
+            head=self.wanted.needs_head,
+            on_progress=lambda n_samples: self._tell(item, n_samples=n_samples),
         )
         if isinstance(features, Failure):
             return features
         try:
             return self._scored(item, features)
-        except (DataError, np.linalg.LinAlgError) as error:
+        except DataError as error:
             return Failure(model_id=item.model_id, stage="score", error=str(error))
 
     def _mismatch(self, record: ModelRecord) -> Failure | None:
@@ -280,36 +270,47 @@ class _Run:
         error = f"The target data set needs {need}. Got {have}. Leave it out, or use other data."
         return Failure(model_id=record.model_id, stage="match", error=error)
 
-    def _scored(self, record: ModelRecord, features: Features) -> _Trial:
-        names, cache = self.scorer_names, self.cache
-        sheet = score_features(features.values, self.probe, names, seed=self.seed, key=features.key, cache=cache)
-        n_features = int(features.values.shape[1])
-        return _Trial(
+    def _scored(self, record: ModelRecord, features: Features) -> Trial | Failure:
+        sheet = score_model(record, features, self.probe, self.wanted, cache=self.cache)
+        missing = {name: reason for name, reason in sheet.missing.items() if name in self.order.members}
+        if len(missing) == len(self.order.members):
+            return Failure(model_id=record.model_id, stage="score", error=" ".join(dict.fromkeys(missing.values())))
+        return Trial(
             record=record,
-            features=dataclasses.replace(features, values=np.empty((0, 0), dtype=np.float32)),  # not needed any more
-            n_features=n_features,
-            scores=sheet.scores,
-            terms=sheet.terms,
+            n_features=int(features.values.shape[1]),
+            features=dataclasses.replace(  # the arrays are not needed any more
+                features, values=np.empty((0, 0), dtype=np.float32), logits=None
+            ),
+            sheet=sheet,
             warnings=(
                 *record.facts.assumptions,
                 *features.warnings,
-                *sheet.scores[self.score].warnings,
-                *self._size_warning(n_features),
+                *self._score_warnings(sheet, len(features.values)),
             ),
         )
 
-    def _size_warning(self, n_features: int) -> tuple[str, ...]:
-        in_sample = [name for name in self.scorer_names if name in IN_SAMPLE]
-        if len(self.probe) >= n_features or not in_sample:
-            return ()
-        return (f"fewer samples than feature dimensions: {' and '.join(in_sample)} flatter it.",)
+    def _score_warnings(self, sheet: ScoreSheet, n_samples: int) -> Iterator[str]:
+        """Say what the scores themselves say, which of them may prefer noise here, and which have no value."""
+        for name, score in sheet.scores.items():
+            yield from score.warnings[:-1] if name in sheet.prone_to_noise else score.warnings
+        for of_head, what in ((False, "this many dimensions"), (True, "this many source classes")):
+            names = [name for name in sheet.prone_to_noise if needs_head(name) == of_head]
+            if names:
+                yield f"{_and(names)} can prefer noise at {what} for {n_samples:,} samples."
+        for reason in dict.fromkeys(sheet.missing.values()):
+            names = [name for name, why in sheet.missing.items() if why == reason]
+            yield f"{_and(names)} {'has' if len(names) == 1 else 'have'} no value: {reason}"
+        members = self.order.members
+        left = [name for name in members if name in sheet.scores]
+        if len(left) < len(members):
+            yield f"{self.order.text} rests on {_and(left)} alone for this model."
 
     def _tell(
         self,
         item: ModelRecord | Failure,
         *,
         n_samples: int = 0,
-        outcome: _Trial | Failure | None = None,
+        outcome: Trial | Failure | None = None,
         n_done: int | None = None,
     ) -> None:
         self.report(
@@ -319,33 +320,36 @@ class _Run:
                 n_models=self.n_models,
                 n_samples_done=n_samples,
                 n_samples=len(self.probe),
-                outcome=outcome.scores[self.score].value if isinstance(outcome, _Trial) else outcome,
+                outcome=self._value(outcome) if isinstance(outcome, Trial) else outcome,
             )
         )
 
-
-# --- from trials to a ranking ------------------------------------------------------------------------------------
+    def _value(self, trial: Trial) -> float | None:
+        """Return what orders a model, None where that depends on the other models."""
+        return None if self.order.combine else trial.sheet.scores[self.order.text].value
 
 
 def _ranking(
     run: _Run,
-    trials: Sequence[_Trial],
+    trials: Sequence[Trial],
     failures: Sequence[Failure],
     stopped: str,
     *,
     n_target: int,
     options: Mapping[str, Any],
 ) -> Ranking:
-    ordered = sorted(trials, key=lambda trial: (-trial.scores[run.score].value, trial.record.model_id))
+    models = ranked_models(trials, Verdict(probe=run.probe, order=run.order, wanted=run.wanted))
+    places = {model.model_id: model.rank for model in models}
+    records = sorted((trial.record for trial in trials), key=lambda record: places[record.model_id])
     return Ranking(
         run_id=uuid.uuid4().hex[:12],
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seed=run.seed,
-        score=run.score,
-        target=_summary(run.probe, n_target),
-        models=tuple(_rows(run, ordered)),
+        seed=run.wanted.seed,
+        score=run.order.text,
+        target=summary(run.probe, n_target),
+        models=models,
         failures=tuple(failures),
-        baselines={"log_params": _by_params([trial.record for trial in ordered])},
+        baselines=baselines(records),
         stopped=stopped,
         settings={
             **options,
@@ -353,86 +357,3 @@ def _ranking(
             | {"python": platform.python_version()},
         },
     )
-
-
-def _rows(run: _Run, ordered: Sequence[_Trial]) -> list[RankedModel]:
-    if not ordered:
-        return []
-    terms = np.stack([trial.terms for trial in ordered])
-    # Jackknifed terms stand for blocks of samples that hold whole groups already.
-    groups = run.probe.groups if terms.shape[1] == len(run.probe) else None
-    sure = confidence(terms, groups, seed=run.seed)
-    return [
-        _row(run, trial, place, float(sure.half_width[place]), float(sure.p_best[place]), int(sure.tie_group[place]))
-        for place, trial in enumerate(ordered)
-    ]
-
-
-def _row(run: _Run, trial: _Trial, place: int, half_width: float, p_best: float, tie_group: int) -> RankedModel:
-    value = trial.scores[run.score].value
-    interval = (value - half_width, value + half_width)
-    own = trial.scores.get(DEFAULT_SCORE)
-    chance = _chance_warning(run, interval)
-    facts = trial.record.facts
-    return RankedModel(
-        rank=place + 1,
-        model_id=trial.record.model_id,
-        name=trial.record.name,
-        score=value,
-        interval=interval,
-        p_best=p_best,
-        tie_group=tie_group,
-        expected_accuracy=own.details["accuracy"] if own else None,
-        layer=trial.features.layer,
-        n_features=trial.n_features,
-        n_samples_used=len(run.probe),
-        scores={name: score.value for name, score in trial.scores.items()},
-        per_class={run.probe.class_names[index]: share for index, share in own.per_class.items()} if own else {},
-        params=facts.n_params,
-        size_bytes=trial.record.size_bytes,
-        extract_seconds=trial.features.extract_seconds,
-        cached=trial.features.cached,
-        architecture=facts.architecture,
-        format=facts.format,
-        license=facts.licence,
-        pretraining_data=facts.pretraining_data,
-        warnings=(*chance, *dict.fromkeys(trial.warnings)),
-    )
-
-
-def _chance_warning(run: _Run, interval: tuple[float, float]) -> tuple[str, ...]:
-    """Warn where a score with a known chance level does not exceed it."""
-    labels = run.probe.labels
-    if run.score == "neuralrank":
-        chance = 0.0
-    elif run.score == "knn":
-        chance = float(np.bincount(labels).max() / len(labels)) if run.probe.target.task == "classification" else 0.0
-    else:
-        return ()
-    return () if interval[0] > chance else (f"no better than chance ({run.score} of {chance:.2f}).",)
-
-
-def _summary(probe: Probe, n_target: int) -> TargetSummary:
-    target = probe.target
-    classes = target.task == "classification"
-    frequencies = np.bincount(probe.labels) / len(probe) if classes else np.ones(1)
-    return TargetSummary(
-        path=target.name,
-        modality=target.modality,
-        task=target.task,
-        n_samples=n_target,
-        n_probe=len(probe),
-        n_classes=len(probe.class_names) if classes else None,
-        label_entropy_bits=float(-frequencies @ np.log2(frequencies)) if classes else None,
-        fingerprint=target.fingerprint,
-        class_names=probe.class_names if classes else (),
-        n_groups=None if probe.groups is None else int(probe.groups.max()) + 1,
-        n_unreadable=probe.n_unreadable,
-        chance_accuracy=float(frequencies.max()) if classes else None,
-        notes=(*target.notes, *probe.notes),
-    )
-
-
-def _by_params(records: Sequence[ModelRecord]) -> tuple[str, ...]:
-    """Order by parameter count, most first; models whose count is not known come last."""
-    return tuple(record.model_id for record in sorted(records, key=lambda record: -(record.facts.n_params or 0)))

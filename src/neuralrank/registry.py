@@ -13,7 +13,7 @@ from typing import Any
 
 from neuralrank.errors import UnknownNameError, UsageError
 
-KINDS = ("readers", "sources", "formats", "modalities", "scorers", "engines", "reports")
+KINDS = ("readers", "sources", "formats", "modalities", "scorers", "combinations", "engines", "reports")
 
 
 def names(kind: str) -> tuple[str, ...]:

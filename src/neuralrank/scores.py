@@ -1,4 +1,4 @@
-"""Score the features of one model on the probe, and keep the scores.
+"""Score one model: its features and head on the probe, and its record. What is computed is kept.
 
 What is kept is found by everything it depends on: features, labels, groups, seed, the scores asked for and the code of
 our scorers. Scores of other packages, whose code may change unseen, are computed anew each time.
@@ -7,8 +7,8 @@ our scorers. Scores of other packages, whose code may change unseen, are compute
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache as remember
 from importlib.resources import files
 from typing import Any
@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralrank import registry
-from neuralrank.errors import OutputError
+from neuralrank.errors import DataError, OutputError
+from neuralrank.features import Features
 from neuralrank.probe import Probe
+from neuralrank.scorers import StaticScorer
 from neuralrank.scorers._prepared import Prepared, prepare
 from neuralrank.storage.feature_cache import FeatureCache, cache_key
-from neuralrank.types import Score
+from neuralrank.types import ModelRecord, Score
 from neuralrank.uncertainty import jackknife_terms
 
 
@@ -31,43 +33,94 @@ class ScoreSheet:
 
     scores: Mapping[str, Score]
     """By name; the per-sample terms are left out."""
-    terms: NDArray[np.float64]
-    """Of the first score, whose mean they have: one per sample, or one per block where it has none per sample."""
+    missing: Mapping[str, str]
+    """Why a score has no value for this model, by name."""
+    prone_to_noise: tuple[str, ...]
+    """Scores that may prefer noise at this number of dimensions and samples."""
+    terms: Mapping[str, NDArray[np.float64]]
+    """Of the scores that order the models, whose mean they have: one per sample, or one per block where there are none
+    per sample; absent where there are neither."""
 
 
-def score_features(
-    values: NDArray[np.float32], probe: Probe, names: Sequence[str], *, seed: int, key: str, cache: FeatureCache | None
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which scores to compute."""
+
+    names: tuple[str, ...]
+    ordering: tuple[str, ...]
+    """Those of them that order the models: their terms are needed."""
+    seed: int
+    """Of folds, subsamples and the jackknife."""
+
+    @property
+    def needs_head(self) -> bool:
+        """Whether one of them is a score of the model's own head."""
+        return any(map(needs_head, self.names))
+
+    def of_arrays(self) -> Wanted:
+        """Leave out the scores that a record alone gives."""
+        names = tuple(name for name in self.names if not is_static(name))
+        return replace(self, names=names, ordering=tuple(name for name in self.ordering if name in names))
+
+
+def needs_head(name: str) -> bool:
+    """Return whether a score is one of the model's own head."""
+    return getattr(registry.get("scorers", name), "needs", "features") not in ("features", "record")
+
+
+def is_static(name: str) -> bool:
+    """Return whether a score is one of the model's record, which never sees the data."""
+    return isinstance(registry.get("scorers", name), StaticScorer)
+
+
+def score_model(
+    record: ModelRecord, features: Features, probe: Probe, wanted: Wanted, *, cache: FeatureCache | None
 ) -> ScoreSheet:
     """Return the scores of one model, from the cache or computed.
 
     Args:
-        values: features, shape (n_samples, n_features), rows as in the probe.
+        record: of the model.
+        features: its features on the probe, and its logits where a score needs them.
         probe: with labels and groups.
-        names: of the scorers; the first one orders the models.
-        seed: of the jackknife.
-        key: identifies the features.
+        wanted: the scores.
         cache: where scores are kept.
 
     Raises:
         DataError: the features cannot be scored.
     """
-    code = _code_digest(tuple(names))
+    sheet = _score_arrays(features, probe, wanted.of_arrays(), cache)
+    scores, missing = dict(sheet.scores), dict(sheet.missing)
+    for name in wanted.names:
+        if is_static(name):
+            value = registry.get("scorers", name).of_record(record)
+            if value is None:
+                missing[name] = "The model's record does not say it."
+            else:
+                scores[name] = Score(value=value)
+    ordered = {name: scores[name] for name in wanted.names if name in scores}
+    return replace(sheet, scores=ordered, missing=missing)
+
+
+def _score_arrays(features: Features, probe: Probe, wanted: Wanted, cache: FeatureCache | None) -> ScoreSheet:
+    code = _code_digest(wanted.names)
     if cache is None or code is None:
-        return _computed(values, probe, names, seed)
+        return _computed(features, probe, wanted)
     key = cache_key(
         kind="scores",
         code=code,
-        features=key,
+        features=features.key,
+        head=features.logits is not None,
         labels=_digest(probe.labels),
         groups=None if probe.groups is None else _digest(probe.groups),
         task=probe.target.task,
-        names=list(names),
-        seed=seed,
+        names=list(wanted.names),
+        ordering=list(wanted.ordering),
+        seed=wanted.seed,
     )
     found = cache.get(key)
     if found is not None:
         return _unpacked(*found)
-    sheet = _computed(values, probe, names, seed)
+    sheet = _computed(features, probe, wanted)
     try:
         cache.put(key, *_packed(sheet))
     except OutputError:
@@ -75,24 +128,57 @@ def score_features(
     return sheet
 
 
-def _computed(values: NDArray[np.float32], probe: Probe, names: Sequence[str], seed: int) -> ScoreSheet:
-    prepared = prepare(values, probe.labels, groups=probe.groups, task=probe.target.task)
-    scores: dict[str, Score] = {name: registry.get("scorers", name).of(prepared) for name in names}
-    terms = scores[names[0]].terms
-    if terms is None:
-        terms = _jackknifed(prepared, probe, names[0], seed)
-    return ScoreSheet(scores=scores, terms=terms)
+def _computed(features: Features, probe: Probe, wanted: Wanted) -> ScoreSheet:
+    prepared = prepare(
+        features.values,
+        probe.labels,
+        logits=features.logits,
+        groups=probe.groups,
+        task=probe.target.task,
+        seed=wanted.seed,
+    )
+    scores: dict[str, Score] = {}
+    missing: dict[str, str] = {}
+    terms: dict[str, NDArray[np.float64]] = {}
+    prone = []
+    for name in wanted.names:
+        scorer = registry.get("scorers", name)
+        if scorer.needs != "features" and features.logits is None:
+            missing[name] = "The model has no classifier of its own that could be used."
+            continue
+        try:
+            scores[name] = scorer.of(prepared)
+        except (DataError, np.linalg.LinAlgError) as error:
+            missing[name] = str(error)
+        if name in scores and scorer.noise_warning(prepared) in scores[name].warnings:
+            prone.append(name)
+    for name in wanted.ordering:
+        own = scores[name].terms if name in scores else None
+        if own is None and name in scores:
+            own = _jackknifed(prepared, name, scores[name].value)
+        if own is not None:
+            terms[name] = own
+    return ScoreSheet(
+        scores={name: replace(score, terms=None) for name, score in scores.items()},
+        missing=missing,
+        prone_to_noise=tuple(prone),
+        terms=terms,
+    )
 
 
-def _jackknifed(prepared: Prepared, probe: Probe, name: str, seed: int) -> NDArray[np.float64]:
+def _jackknifed(prepared: Prepared, name: str, whole: float) -> NDArray[np.float64] | None:
+    """Return terms from parts of the samples, None where a part cannot be scored, for example without some label."""
     scorer = registry.get("scorers", name)
-
-    def value(rows: NDArray[np.int64]) -> float:
-        groups = None if probe.groups is None else probe.groups[rows]
-        part = prepare(prepared.features[rows], probe.labels[rows], groups=groups, task=prepared.task)
-        return float(scorer.of(part).value)
-
-    return jackknife_terms(value, prepared.labels, probe.groups, seed=seed)
+    try:
+        return jackknife_terms(
+            lambda rows: float(scorer.of(prepared.subset(rows)).value),
+            whole,
+            prepared.labels.reshape(prepared.n_samples, -1)[:, 0],
+            prepared.groups,
+            seed=prepared.seed,
+        )
+    except (DataError, np.linalg.LinAlgError):
+        return None
 
 
 # --- on disk -----------------------------------------------------------------------------------------------------
@@ -100,7 +186,8 @@ def _jackknifed(prepared: Prepared, probe: Probe, name: str, seed: int) -> NDArr
 
 def _packed(sheet: ScoreSheet) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Return terms and scores as the cache takes them: each float64 as two columns of float32 bits, nothing rounded."""
-    bits = np.ascontiguousarray(sheet.terms).view(np.float32).reshape(-1, 2)
+    terms = np.concatenate([np.empty(0), *sheet.terms.values()])
+    bits = np.ascontiguousarray(terms).view(np.float32).reshape(-1, 2)
     scores = {
         name: {
             "value": score.value,
@@ -110,7 +197,9 @@ def _packed(sheet: ScoreSheet) -> tuple[NDArray[np.float32], dict[str, Any]]:
         }
         for name, score in sheet.scores.items()
     }
-    return bits, {"scores": scores}
+    lengths = {name: len(values) for name, values in sheet.terms.items()}
+    prone = list(sheet.prone_to_noise)
+    return bits, {"scores": scores, "missing": dict(sheet.missing), "prone_to_noise": prone, "terms": lengths}
 
 
 def _unpacked(bits: NDArray[np.float32], metadata: Mapping[str, Any]) -> ScoreSheet:
@@ -123,7 +212,12 @@ def _unpacked(bits: NDArray[np.float32], metadata: Mapping[str, Any]) -> ScoreSh
         )
         for name, kept in metadata["scores"].items()
     }
-    return ScoreSheet(scores=scores, terms=np.ascontiguousarray(bits).view(np.float64).reshape(-1))
+    values = np.ascontiguousarray(bits).view(np.float64).reshape(-1)
+    parts = np.split(values, np.cumsum(list(metadata["terms"].values()))[:-1])
+    terms = dict(zip(metadata["terms"], parts, strict=True)) if metadata["terms"] else {}
+    return ScoreSheet(
+        scores=scores, missing=metadata["missing"], prone_to_noise=tuple(metadata["prone_to_noise"]), terms=terms
+    )
 
 
 def _digest(array: NDArray[Any]) -> str:

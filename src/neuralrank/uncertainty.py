@@ -8,7 +8,7 @@ second order and not included.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +24,17 @@ N_BLOCKS = 20
 class Confidence:
     """What can be said of the scores of several models on the same samples; arrays have shape (n_models,)."""
 
-    half_width: NDArray[np.float64]
-    """Half the 95 % interval of each score."""
+    low: NDArray[np.float64]
+    """Lower end of the 95 % interval of each score."""
+    high: NDArray[np.float64]
     p_best: NDArray[np.float64]
     tie_group: NDArray[np.int64]
     """1 for the models not told apart from the best one, 2 for those not told apart from the best of the rest, …"""
+
+    @property
+    def half_width(self) -> NDArray[np.float64]:
+        """Half the 95 % interval of each score."""
+        return (self.high - self.low) / 2.0
 
 
 def confidence(terms: NDArray[np.float64], groups: NDArray[np.int64] | None, *, seed: int = 0) -> Confidence:
@@ -42,15 +48,60 @@ def confidence(terms: NDArray[np.float64], groups: NDArray[np.int64] | None, *, 
     sums, sizes = _sum_by_group(terms, groups)
     scores = sums.sum(axis=1) / sizes.sum()
     deviations = sums - scores[:, None] * sizes
+    half_width = _quantile(len(sizes)) * _standard_errors(deviations, sizes)
     return Confidence(
-        half_width=_quantile(len(sizes)) * _standard_errors(deviations, sizes),
+        low=scores - half_width,
+        high=scores + half_width,
         p_best=_probability_best(sums, sizes, seed),
         tie_group=_tie_groups(scores, deviations, sizes),
     )
 
 
+def combined_confidence(
+    terms: Sequence[NDArray[np.float64]],
+    groups: Sequence[NDArray[np.int64] | None],
+    combine: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    *,
+    seed: int = 0,
+) -> Confidence:
+    """Judge models by a combination of several scores, drawing all of them anew on the same samples.
+
+    Each of the Bayesian bootstrap's draws reweights the samples, which gives every model new scores and the pool a new
+    combination; the interval holds the middle 95 % of the draws, and two models are told apart where one is ahead in
+    more than 97.5 % of them.
+
+    Args:
+        terms: one array for each score, shape (n_models, n_units), models best first; rows of NaN for models that have
+            no such score. Scores with as many units as others are drawn with the same weights.
+        groups: one entry for each score, as for `confidence`.
+        combine: of values of shape (n_draws, n_models, n_scores), to (n_draws, n_models).
+        seed: of the draws.
+    """
+    drawn = combine(
+        np.stack([_draws(*_sum_by_group(*pair), seed) for pair in zip(terms, groups, strict=True)], axis=-1)
+    )
+    whole = combine(np.stack([part.mean(axis=1) for part in terms], axis=-1)[None])[0]
+    tails = (1.0 - CONFIDENCE) / 2.0
+    low, high = np.quantile(drawn, (tails, 1.0 - tails), axis=0)
+    best = drawn >= drawn.max(axis=1, keepdims=True) - 1e-12
+    ties = np.ones(len(whole), dtype=np.int64)
+    leader = 0
+    for model in range(1, len(whole)):
+        apart = np.mean(drawn[:, model] >= drawn[:, leader] - 1e-12) < tails
+        if apart:
+            leader = model
+        ties[model] = ties[model - 1] + apart
+    return Confidence(
+        low=np.minimum(low, whole),
+        high=np.maximum(high, whole),
+        p_best=np.mean(best / best.sum(axis=1, keepdims=True), axis=0),
+        tie_group=ties,
+    )
+
+
 def jackknife_terms(
     value: Callable[[NDArray[np.int64]], float],
+    whole: float,
     labels: NDArray[np.int64] | NDArray[np.float64],
     groups: NDArray[np.int64] | None,
     *,
@@ -63,6 +114,7 @@ def jackknife_terms(
 
     Args:
         value: the score of the samples at the given indices.
+        whole: the score of all samples.
         labels: shape (n_samples,).
         groups: shape (n_samples,) or None.
         seed: of the assignment to blocks.
@@ -80,7 +132,6 @@ def jackknife_terms(
     block_of_unit = np.empty(n_units, dtype=np.int64)
     block_of_unit[by_class] = np.arange(n_units) % n_blocks
     blocks = block_of_unit[units]
-    whole = value(np.arange(len(labels)))
     without = np.array([value(np.flatnonzero(blocks != block)) for block in range(n_blocks)])
     pseudo = n_blocks * whole - (n_blocks - 1) * without
     return np.asarray(pseudo - pseudo.mean() + whole)
@@ -125,13 +176,18 @@ def _tie_groups(
 
 
 def _probability_best(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Return the share of Bayesian bootstrap draws (Rubin 1981) in which each model's score is the highest."""
+    """Return the share of draws in which each model's score is the highest."""
+    drawn = _draws(sums, sizes, seed)
+    best = drawn >= drawn.max(axis=1, keepdims=True) - 1e-12
+    return np.asarray(np.mean(best / best.sum(axis=1, keepdims=True), axis=0))  # exact copies share the win
+
+
+def _draws(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Return the scores in each draw of the Bayesian bootstrap (Rubin 1981), shape (n_draws, n_models)."""
     rng = np.random.default_rng(seed)
-    wins = np.zeros(len(sums))
+    drawn = np.empty((N_DRAWS, len(sums)))
     block = max(1, 8_000_000 // len(sizes))
     for start in range(0, N_DRAWS, block):
         weights = rng.exponential(size=(min(block, N_DRAWS - start), len(sizes)))
-        drawn = (weights @ sums.T) / (weights @ sizes)[:, None]
-        best = drawn >= drawn.max(axis=1, keepdims=True) - 1e-12
-        wins += (best / best.sum(axis=1, keepdims=True)).sum(axis=0)  # exact copies share the win
-    return wins / N_DRAWS
+        drawn[start : start + len(weights)] = (weights @ sums.T) / (weights @ sizes)[:, None]
+    return drawn

@@ -8,7 +8,7 @@ import numpy as np
 from neuralrank.reports._names import clean
 from neuralrank.types import Ranking
 
-_TITLES = {"log_params": "log parameters"}
+_TITLES = {"log_params": "log parameters", "size": "file size", "reported_accuracy": "reported accuracy"}
 
 
 @dataclass(frozen=True, kw_only=True)
