@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from neuralrank import registry
 from neuralrank.scorers import score
-from neuralrank.uncertainty import confidence, jackknife_terms
+from neuralrank.uncertainty import combined_confidence, confidence, jackknife_terms
 
 
 def test_the_interval_of_independent_terms_is_the_usual_one():
@@ -64,7 +65,9 @@ def test_probabilities_of_being_best_add_up_and_repeat():
 
 def test_the_jackknife_of_a_mean_has_its_standard_error():
     values = np.random.default_rng(7).normal(size=1000)
-    terms = jackknife_terms(lambda rows: float(values[rows].mean()), np.zeros(1000, dtype=np.int64), None)
+    terms = jackknife_terms(
+        lambda rows: float(values[rows].mean()), float(values.mean()), np.zeros(1000, dtype=np.int64), None
+    )
     assert len(terms) == 20
     assert terms.mean() == pytest.approx(values.mean())
     assert terms.std(ddof=1) / np.sqrt(20) == pytest.approx(values.std() / np.sqrt(1000), rel=0.5)
@@ -79,7 +82,7 @@ def test_jackknife_blocks_hold_whole_groups_and_every_class():
         left.append((set(groups[rows]) & set(np.delete(groups, rows)), set(labels[rows])))
         return 0.0
 
-    jackknife_terms(value, labels, groups)
+    jackknife_terms(value, 0.0, labels, groups)
     assert all(not shared for shared, _ in left)
     assert all(classes == {0, 1, 2, 3} for _, classes in left)
 
@@ -93,5 +96,40 @@ def test_the_jackknife_of_log_me_is_close_to_its_spread_over_new_data():
 
     spread = np.std([score("log_me", *draw()).value for _ in range(60)])
     features, labels = draw()
-    terms = jackknife_terms(lambda rows: score("log_me", features[rows], labels[rows]).value, labels, None)
+    whole = score("log_me", features, labels).value
+    terms = jackknife_terms(lambda rows: score("log_me", features[rows], labels[rows]).value, whole, labels, None)
     assert terms.std(ddof=1) / np.sqrt(len(terms)) == pytest.approx(spread, rel=0.6)
+
+
+def share_beaten(values):
+    """Mean over the scores of the share of other models beaten, for values (n_draws, n_models, n_scores)."""
+    return registry.get("combinations", "mean_rank")(values)
+
+
+def test_a_combination_of_one_score_twice_is_as_sure_as_the_score():
+    rng = np.random.default_rng(9)
+    terms = np.array([0.3, 0.2, 0.19, 0.0])[:, None] + 0.5 * rng.normal(size=(4, 400))
+    alone = confidence(terms, None)
+    both = combined_confidence([terms, terms], [None, None], share_beaten)
+    np.testing.assert_allclose(both.p_best, alone.p_best, atol=0.01)
+    assert both.tie_group[0] < both.tie_group[-1]
+    values = share_beaten(np.stack([terms.mean(axis=1)] * 2, axis=-1))
+    assert np.all(both.low <= values)
+    assert np.all(values <= both.high)
+
+
+def test_scores_that_contradict_each_other_leave_a_combination_undecided():
+    rng = np.random.default_rng(10)
+    up = np.array([1.0, 0.0])[:, None] + 0.1 * rng.normal(size=(2, 300))
+    sure = combined_confidence([up, -up], [None, None], share_beaten)
+    np.testing.assert_allclose(sure.p_best, 0.5)
+    assert sure.tie_group.tolist() == [1, 1]
+
+
+def test_a_model_without_one_of_the_scores_is_judged_by_the_others():
+    rng = np.random.default_rng(11)
+    first = np.array([1.0, 0.5, 0.0])[:, None] + 0.1 * rng.normal(size=(3, 300))
+    second = np.array([np.nan, 0.0, 1.0])[:, None] + 0.1 * rng.normal(size=(3, 20))
+    sure = combined_confidence([first, second], [None, None], share_beaten)
+    assert sure.p_best[0] > 0.99  # alone at the top of the only order it is in
+    assert np.isfinite([*sure.low, *sure.high]).all()

@@ -18,6 +18,7 @@ from PIL import Image
 from tiny_zoo import CARD, CLASSES, Run, convolution, random_filters, save
 
 import neuralrank
+from neuralrank import registry
 
 RankPhotos = Callable[..., Any]
 
@@ -69,7 +70,7 @@ def test_json_says_what_is_known_of_the_best_model(rank_photos: RankPhotos) -> N
     assert (best["license"], best["pretraining_data"], best["format"]) == ("MIT", "none", "onnx")
     assert best["interval"][0] < best["score"] < best["interval"][1]
     assert best["warnings"] == []
-    assert list(best["scores"]) == ["neuralrank", "log_me", "h_score", "knn"]
+    assert list(best["scores"]) == ["neuralrank", "log_me", "h_score_shrunk", "knn"]
     assert list(best["per_class"]) == list(CLASSES)
     assert sum(row["p_best"] for row in ranking["ranking"]) == pytest.approx(1)
     assert ranking["target"]["label_entropy_bits"] == pytest.approx(2)
@@ -334,9 +335,21 @@ def test_threads_reach_the_worker_and_its_libraries(run: Run, photos: Path, tmp_
 def test_scores_lists_every_score(run: Run) -> None:
     outcome = run("scores")
     assert outcome.code == 0
-    assert [line.split()[0] for line in outcome.out.splitlines() if line[0] != " "] == [
-        "score", "h_score", "knn", "log_me", "neuralrank",
-    ]  # fmt: skip
+    listed = [line.split()[0] for line in outcome.out.split("\n\n")[0].splitlines() if line[0] != " "]
+    assert listed[:2] == ["score", "neuralrank"]
+    assert sorted(listed[1:]) == sorted(registry.names("scorers"))
+    assert "combinations: borda, mean_rank" in outcome.out
+
+
+def test_the_list_of_scores_says_what_each_declares(run: Run) -> None:
+    facts = {fact["score"]: fact for fact in json.loads(run("scores", "--format", "json").out)}
+    assert facts["neuralrank"]["tasks"] == ["classification", "regression", "multilabel"]
+    assert facts["neuralrank"]["noise_from"] is None
+    assert facts["silhouette"]["tasks"] == ["classification"]
+    assert [facts[name]["needs"] for name in ("leep", "energy", "size")] == ["head", "head (logits)", "record"]
+    rows = [line for line in run("scores", "--format", "markdown").out.splitlines() if line.startswith("| `")]
+    assert len(rows) == len(facts)
+    assert run("scores", "--format", "yaml").code == 2
 
 
 def test_version_and_help(run: Run) -> None:
@@ -363,13 +376,28 @@ SEE = "See `neuralrank --help`."
         pytest.param(("rank", "MODELS"), f"Missing option '--data'. {SEE}", id="no-data"),
         pytest.param(
             ("--score", "hscor"),
-            "Unknown scorer 'hscor'. Did you mean 'h_score'? Available: h_score, knn, log_me, neuralrank.",
+            f"Unknown scorer 'hscor'. Did you mean 'h_score'? Available: {', '.join(registry.names('scorers'))}.",
             id="score",
         ),
         pytest.param(
             ("--also", "knn,lgo_me"),
-            "Unknown scorer 'lgo_me'. Did you mean 'log_me'? Available: h_score, knn, log_me, neuralrank.",
+            f"Unknown scorer 'lgo_me'. Did you mean 'log_me'? Available: {', '.join(registry.names('scorers'))}.",
             id="also",
+        ),
+        pytest.param(
+            ("--score", "mean_rank"),
+            "mean_rank needs the scores to combine. Got none. Write mean_rank:neuralrank,log_me,parc.",
+            id="combination-of-nothing",
+        ),
+        pytest.param(
+            ("--score", "borda:knn, knn"),
+            "borda needs at least 2 different scores. Got knn, knn. Write borda:neuralrank,log_me,parc.",
+            id="combination-of-one",
+        ),
+        pytest.param(
+            ("--score", "mean_rnak:knn,log_me"),
+            "Unknown combination 'mean_rnak'. Did you mean 'mean_rank'? Available: borda, mean_rank.",
+            id="combination",
         ),
         pytest.param(
             ("--format", "yaml"),
@@ -378,7 +406,7 @@ SEE = "See `neuralrank --help`."
         ),
         pytest.param(
             ("--task", "ranking"),
-            "--task needs classification or regression. Got 'ranking'. Leave it out to have it detected.",
+            "--task needs classification, regression or multilabel. Got 'ranking'. Leave it out to have it detected.",
             id="task",
         ),
         pytest.param(

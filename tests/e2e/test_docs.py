@@ -87,6 +87,13 @@ def test_every_score_format_and_setting_is_documented():
         assert f"`NEURALRANK_{setting.name.upper()}`" in text, setting.name
 
 
+def test_the_table_of_scores_is_what_the_code_declares(run):
+    shown = (REPOSITORY / "docs" / "scores.md").read_text()
+    table = re.search(r"<!-- neuralrank scores --format markdown -->\n(.*?)<!-- end -->", shown, re.DOTALL)
+    assert table is not None
+    assert table[1] == run("scores", "--format", "markdown").out
+
+
 def test_the_demo_shown_in_the_readme_is_its_real_output():
     shown = next(block for name, block in blocks("") if name == "README.md").splitlines()
     models = [line.split()[1] for line in shown if ".onnx " in line and line[:4].strip().rstrip("=").isdigit()]

@@ -177,8 +177,8 @@ def test_wrong_arguments_raise_the_errors_of_the_command_line(models: Path, phot
         neuralrank.rank(models, photos, score="knnn")
     with pytest.raises(NothingRankedError, match=r"^A ranking needs at least one model\. Got none in "):
         neuralrank.rank(tmp_path, photos)
-    with pytest.raises(UsageError, match=r"^--score h_score is not defined for regression\."):
-        neuralrank.rank(models, (np.zeros((20, 8, 8), np.uint8), np.linspace(0, 1.5, 20)), score="h_score")
+    with pytest.raises(UsageError, match=r"^--score silhouette is not defined for regression\."):
+        neuralrank.rank(models, (np.zeros((20, 8, 8), np.uint8), np.linspace(0, 1.5, 20)), score="silhouette")
 
 
 # --- what comes back ---------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_regression_on_images(models: Path, images: Images, tmp_path: Path) -> N
     assert best.name == "crafted.onnx"
     assert best.score > 0.9
     assert best.score == best.expected_accuracy
-    assert set(best.scores) == {"neuralrank", "log_me", "knn"}  # h_score is for classes
+    assert set(best.scores) == {"neuralrank", "log_me", "h_score_shrunk", "knn"}
     assert best.per_class == {}
     assert json.loads(ranking.to_json())["target"]["label_entropy_bits"] is None
     assert "R²" in ranking.to_html()

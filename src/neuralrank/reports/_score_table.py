@@ -55,7 +55,8 @@ def table_text(facts: Sequence[Mapping[str, Any]], *, width: int, color: bool) -
 
 def table_markdown(facts: Sequence[Mapping[str, Any]]) -> str:
     """Write the table in Markdown."""
-    rows = [_TITLES, ("---",) * len(_TITLES), *map(_cells, facts)]
+    named = [(f"`{name}`", *cells) for name, *cells in map(_cells, facts)]
+    rows = [_TITLES, ("---",) * len(_TITLES), *named]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

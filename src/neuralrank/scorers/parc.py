@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
 from neuralrank.scorers import scorer
 from neuralrank.scorers._pairs import draw_samples
 from neuralrank.scorers._prepared import Prepared
 from neuralrank.types import Score
+
+_TIE_DIGITS = 9
+"""Distances of labels that agree to so many decimals are one: rounding does not rank them."""
 
 
 @scorer(
@@ -29,7 +33,8 @@ def parc(prepared: Prepared, *, max_samples: int = 2_000) -> Score:
     """Score Spearman's correlation over pairs of samples of 1 - corr(features) and the distance of their labels.
 
     Features are standardised one by one. Labels are 1 - corr(one-hot rows) apart, which is one value for all pairs of
-    different classes; multilabel rows the same; regression targets, standardised, by their Euclidean distance.
+    different classes; rows of 3 labels or more the same. Regression targets and rows of 2 labels, standardised, are
+    compared by their Euclidean distance.
 
     Args:
         prepared: features and labels.
@@ -63,10 +68,9 @@ def _label_distances(prepared: Prepared, chosen: NDArray[np.int64]) -> NDArray[n
         return np.asarray(labels[:, None] != labels, dtype=np.float64)
     targets = prepared.targets[chosen]
     if prepared.task == "multilabel" and targets.shape[1] > 2:
-        return 1.0 - _row_correlations(targets)
-    targets = (targets - prepared.target_means) / np.sqrt(prepared.target_squares)
-    squares = np.sum(targets**2, axis=1)
-    return np.asarray(np.sqrt(np.maximum(squares[:, None] + squares - 2.0 * targets @ targets.T, 0.0)))
+        return np.asarray(np.round(1.0 - _row_correlations(targets), _TIE_DIGITS))
+    targets = targets / np.sqrt(prepared.target_squares / prepared.n_samples)
+    return np.asarray(np.round(cdist(targets, targets), _TIE_DIGITS))
 
 
 def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
