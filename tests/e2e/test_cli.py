@@ -344,7 +344,7 @@ def test_scores_lists_every_score(run: Run) -> None:
 def test_the_list_of_scores_says_what_each_declares(run: Run) -> None:
     facts = {fact["score"]: fact for fact in json.loads(run("scores", "--format", "json").out)}
     assert facts["neuralrank"]["tasks"] == ["classification", "regression", "multilabel"]
-    assert facts["neuralrank"]["noise_from"] is None
+    assert facts["neuralrank"]["noise_from"] == [None, None]
     assert facts["silhouette"]["tasks"] == ["classification"]
     assert [facts[name]["needs"] for name in ("leep", "energy", "size")] == ["head", "head (logits)", "record"]
     rows = [line for line in run("scores", "--format", "markdown").out.splitlines() if line.startswith("| `")]

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuralrank.errors import DataError
+
 _ON_HOST = ("cpu", "mps")  # Apple's GPU has no float64: its tensors are worked on here
 
 
@@ -41,7 +43,11 @@ def device_of(array: object) -> Device | None:
 
 
 def to_numpy(array: Any) -> NDArray[Any]:
-    """Return the values as a NumPy array; the caller's own array where it is one, so it must not be written to."""
+    """Return the values as a NumPy array; the caller's own array where it is one, so it must not be written to.
+
+    Raises:
+        DataError: they are lists of unlike lengths.
+    """
     if isinstance(array, np.ndarray):
         return array
     if _is_tensor(array):
@@ -51,10 +57,21 @@ def to_numpy(array: Any) -> NDArray[Any]:
         return np.asarray(array)
     where = device_of(array)
     if where is None:
-        return np.asarray(array)
+        return _from_host(array)
     if hasattr(array, "get"):  # CuPy
         return np.asarray(array.get())
     return np.from_dlpack(array, device="cpu", copy=True)
+
+
+def _from_host(array: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(array)
+    except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
+        raise DataError(
+            "An array needs rows of one length. Got lists of unlike lengths. Give each sample as many values."
+        ) from None
 
 
 def _is_tensor(array: object) -> bool:

@@ -70,12 +70,9 @@ def own_posteriors(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> ND
 
 def within_intensity(prepared: Prepared, classes: ClassGaussians) -> float:
     """Return the Ledoit-Wolf intensity of the covariance within the classes."""
-    labels, means = prepared.class_indices, prepared.class_means
-    own = (prepared.features @ means.T)[np.arange(len(labels)), labels]
-    lengths = np.einsum("ij,ij->i", prepared.features, prepared.features) - 2.0 * own + np.sum(means**2, axis=1)[labels]
     return ledoit_wolf_intensity(
         float(np.trace(classes.within)),
         float(np.sum(classes.within**2)),
-        np.maximum(lengths, 0.0),
+        prepared.squares_within,
         n_features=prepared.features.shape[1],
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralrank.errors import DataError
+from neuralrank.errors import DataError, UsageError
 from neuralrank.types import Task
 
 
@@ -29,7 +30,12 @@ def encode_labels(given: NDArray[Any], task: Task | None) -> EncodedLabels:
 
     Raises:
         DataError: they are not labels, or do not differ.
+        UsageError: there is no such task.
     """
+    if task is not None and task not in get_args(Task):
+        near = difflib.get_close_matches(task, get_args(Task), n=1)
+        suggestion = f" Did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"Unknown task {task!r}.{suggestion} Available: {', '.join(sorted(get_args(Task)))}.")
     if given.ndim not in (1, 2) or 0 in given.shape:
         raise DataError(
             f"Labels need the shape (n_samples,), or (n_samples, n_targets) for several. Got {given.shape}. "
@@ -37,6 +43,8 @@ def encode_labels(given: NDArray[Any], task: Task | None) -> EncodedLabels:
         )
     if given.ndim == 2 and given.shape[1] == 1:
         given = given[:, 0]
+    if given.dtype.kind == "O":
+        given = _of_one_kind(given, "Labels")
     if given.dtype.kind == "f" and not np.isfinite(given).all():
         raise DataError("Labels need to be finite. Got NaN or infinity. Leave those samples out.")
     found = _task(given) if task is None else task
@@ -61,11 +69,29 @@ def encode_groups(given: NDArray[Any] | None, n_samples: int) -> NDArray[np.int6
         return None
     if given.shape != (n_samples,):
         raise DataError(f"Groups need the shape ({n_samples},). Got {given.shape}. Give one group per sample.")
+    if given.dtype.kind == "O":
+        given = _of_one_kind(given, "Groups")
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise DataError("Groups need to be finite. Got NaN or infinity. Leave those samples out.")
     codes = np.unique(given, return_inverse=True)[1].astype(np.int64)
     n_groups = int(codes.max()) + 1
     if n_groups < 2:
         raise DataError("Held-out scores need at least 2 groups. Got 1. Choose another group column.")
     return None if n_groups == n_samples else codes
+
+
+def _of_one_kind(given: NDArray[Any], what: str) -> NDArray[Any]:
+    """Return an array of Python objects as one of strings or numbers."""
+    values = given.ravel().tolist()
+    if any(value is None or value != value for value in values):
+        raise DataError(f"{what} need a value for every sample. Got None or NaN for some. Leave those samples out.")
+    n_texts = sum(isinstance(value, str) for value in values)
+    if 0 < n_texts < len(values):
+        raise DataError(f"{what} need to be of one kind. Got strings and numbers mixed. Convert them first.")
+    plain = np.array(values)
+    if plain.dtype.kind == "O" or plain.ndim != 1:
+        raise DataError(f"{what} need to be strings, whole numbers or floats. Got other objects. Convert them first.")
+    return plain.reshape(given.shape)
 
 
 def _task(given: NDArray[Any]) -> Task:
@@ -101,12 +127,7 @@ def _multilabel(given: NDArray[Any]) -> EncodedLabels:
 
 
 def _classes(given: NDArray[Any]) -> EncodedLabels:
-    if given.dtype.kind == "O" and not all(isinstance(value, str | int | bool) for value in given):
-        raise DataError("Labels need to be strings, whole numbers or floats. Got other objects. Convert them first.")
-    try:
-        classes, codes = np.unique(given, return_inverse=True)
-    except TypeError:
-        raise DataError("Labels need to be of one kind. Got strings and numbers mixed. Convert them first.") from None
+    classes, codes = np.unique(given, return_inverse=True)
     if len(classes) < 2:
         raise DataError(f"A score needs at least 2 classes. Got {len(classes)}. Use data with more classes.")
     return EncodedLabels(labels=codes.astype(np.int64), task="classification", n_classes=len(classes))

@@ -12,7 +12,9 @@ BLOCK_BYTES = 64 * 2**20
 """Bound of one block of pairs; a few of them are alive at once."""
 
 
-def draw_samples(prepared: Prepared, max_samples: int, score: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def draw_samples(
+    prepared: Prepared, max_samples: int, score: str, *, option: str = "max_samples"
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return the samples whose pairs are looked at, ascending, and a sentence where they are not all.
 
     The draw is stratified by class and depends on the labels and the seed alone: every model of a ranking is judged
@@ -20,15 +22,18 @@ def draw_samples(prepared: Prepared, max_samples: int, score: str) -> tuple[NDAr
 
     Args:
         prepared: features and labels.
-        max_samples: how many at most, at least 2; each class keeps at least two of its samples.
+        max_samples: how many at most, at least 2; each class keeps at least two of its samples, or, where they are too
+            many for that, each of the classes that are drawn.
         score: name for the sentence.
+        option: what the score calls `max_samples`.
     """
     if max_samples < 2:
-        raise DataError(f"{score} needs max_samples >= 2. Got {max_samples}. Use 2000 if unsure.")
+        raise DataError(f"{score} needs {option} >= 2. Got {max_samples}. Use 2000 if unsure.")
     n_samples = prepared.n_samples
     if n_samples <= max_samples:
         return np.arange(n_samples), ()
-    keys = np.random.default_rng(prepared.seed).random(n_samples)
+    rng = np.random.default_rng(prepared.seed)
+    keys = rng.random(n_samples)
     if prepared.task == "classification":
         # The place of each sample in the random order of its class, as a share of the class: the lowest are taken.
         labels, counts = prepared.class_indices, prepared.class_counts
@@ -36,7 +41,7 @@ def draw_samples(prepared: Prepared, max_samples: int, score: str) -> tuple[NDAr
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
         place = np.empty(n_samples)
         place[order] = np.arange(n_samples) - starts[labels[order]]
-        keys = np.where(place < 2, -1.0, (place + keys) / counts[labels])
+        keys = np.where(place < 2, rng.random(prepared.n_classes)[labels] - 1.0, (place + keys) / counts[labels])
     chosen = np.sort(np.argsort(keys, kind="stable")[:max_samples])
     note = f"{score} looked at {max_samples:,} of {n_samples:,} samples, drawn by class with seed {prepared.seed}."
     return chosen, (note,)

@@ -23,6 +23,7 @@ from neuralrank.types import Task
 
 _SAFE_MAGNITUDES = (1e-100, 1e100)
 _ROW_SUM_TOLERANCE = 1e-2
+_BLOCK_ROWS = 256
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,6 +102,27 @@ class Prepared:
         return self.sum_by_class(self.features) / self.class_counts[:, None]
 
     @cached_property
+    def squared_lengths(self) -> NDArray[np.float64]:
+        """Squared length of each sample's features, shape (n_samples,)."""
+        return np.asarray(np.einsum("ij,ij->i", self.features, self.features))
+
+    @cached_property
+    def unit_features(self) -> NDArray[np.float64]:
+        """Each sample's features divided by their length, shape (n_samples, n_features); 0 at the mean itself."""
+        lengths = np.sqrt(self.squared_lengths)
+        return np.asarray(self.features / np.where(lengths > 0, lengths, 1.0)[:, None])
+
+    @cached_property
+    def squares_within(self) -> NDArray[np.float64]:
+        """Squared distance of each sample from the mean of its class, shape (n_samples,)."""
+        squares = np.empty(self.n_samples)
+        for start in range(0, self.n_samples, _BLOCK_ROWS):  # a block stays in the processor's cache
+            block = slice(start, start + _BLOCK_ROWS)
+            away = self.features[block] - self.class_means[self.class_indices[block]]
+            squares[block] = np.einsum("ij,ij->i", away, away)
+        return squares
+
+    @cached_property
     def spectrum(self) -> Spectrum:
         """The one decomposition."""
         return decompose(self.features, self.device)
@@ -112,15 +134,13 @@ class Prepared:
             return np.ascontiguousarray(self.sum_by_class(self.spectrum.left).T)
         return np.asarray(self.spectrum.left.T @ self.targets)
 
-    @cached_property
-    def _membership(self) -> csr_array[np.float64]:
-        """One row a class with a 1 at each of its samples, sparse."""
-        ones = (np.ones(self.n_samples), (self.class_indices, np.arange(self.n_samples)))
-        return csr_array(ones, shape=(self.n_classes, self.n_samples))
-
-    def sum_by_class(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the sum over the samples of each class, shape (n_classes, n_columns)."""
-        return np.asarray(self._membership @ rows)
+    def sum_by_class(
+        self, rows: NDArray[np.float64], weights: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the (weighted) sum over the samples of each class, shape (n_classes, n_columns)."""
+        values = np.ones(self.n_samples) if weights is None else weights
+        places = (self.class_indices, np.arange(self.n_samples))
+        return np.asarray(csr_array((values, places), shape=(self.n_classes, self.n_samples)) @ rows)
 
     def subset(self, rows: NDArray[np.int64]) -> Prepared:
         """Return the preparation of some of the samples alone.

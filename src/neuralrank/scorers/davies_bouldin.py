@@ -13,7 +13,7 @@ from neuralrank.types import Score
     family="separability",
     tasks={"classification"},
     paper="Davies and Bouldin 1979, IEEE TPAMI",
-    noise_from=0.2,
+    noise_from=(0.2, 0.2),
 )
 def davies_bouldin(prepared: Prepared) -> Score:
     """Score -mean_c max_c' (s_c + s_c') / ||m_c - m_c'||, s_c the mean distance of a class from its mean m_c.
@@ -24,10 +24,9 @@ def davies_bouldin(prepared: Prepared) -> Score:
 
     Cost: O(n · d + k² · d).
     """
-    means, labels = prepared.class_means, prepared.class_indices
-    away = prepared.features - means[labels]
-    distances = np.sqrt(np.einsum("ij,ij->i", away, away))
-    spreads = np.bincount(labels, weights=distances) / prepared.class_counts
+    means = prepared.class_means
+    distances = np.sqrt(prepared.squares_within)
+    spreads = np.bincount(prepared.class_indices, weights=distances) / prepared.class_counts
     squares = np.sum(means**2, axis=1)
     apart = np.sqrt(np.maximum(squares[:, None] + squares - 2.0 * means @ means.T, 0.0))
     rounding = 1e-7 * np.sqrt(prepared.features.shape[1])  # of means of features of root mean square 1

@@ -20,7 +20,7 @@ from neuralrank.types import Score
     tasks={"classification", "regression", "multilabel"},
     paper="Ibrahim et al. 2021, ECML PKDD; shrinkage: Ledoit and Wolf 2004",
     invariances={"sample order", "rotation"},
-    noise_from=0.2,
+    noise_from=(0.2, 0.2),
 )
 def h_score_shrunk(prepared: Prepared) -> Score:
     """Score (1 - a) tr(T_a⁻¹ B) with T_a = (1 - a) T + a tr(T)/d I the shrunk covariance, B that of the class means.
@@ -35,7 +35,7 @@ def h_score_shrunk(prepared: Prepared) -> Score:
     intensity = ledoit_wolf_intensity(
         float(squares.sum()),
         float(np.sum(squares**2)),
-        np.einsum("ij,ij->i", prepared.features, prepared.features),
+        prepared.squared_lengths,
         n_features=n_features,
     )
     # The public code divides B by n - 1 and the shrunk covariance by n.

@@ -46,7 +46,8 @@ def knn(
         raise DataError(f"knn needs neighbours >= 1. Got {neighbours}. Use 5 if unsure.")
     if metric not in ("cosine", "euclidean"):
         raise DataError(f"knn needs the metric 'cosine' or 'euclidean'. Got {metric!r}. Use 'cosine' if unsure.")
-    queries, notes = draw_samples(prepared, max_queries if prepared.groups is None else prepared.n_samples, "knn")
+    n_judged = max_queries if prepared.groups is None else prepared.n_samples
+    queries, notes = draw_samples(prepared, n_judged, "knn", option="max_queries")
     nearest = _nearest(prepared, queries, min(neighbours, prepared.n_samples - 1), metric)
     valid = nearest >= 0
     voters = np.where(valid, nearest, 0)
@@ -65,12 +66,10 @@ def knn(
 
 def _nearest(prepared: Prepared, queries: NDArray[np.int64], neighbours: int, metric: str) -> NDArray[np.int64]:
     """Return the indices of the nearest samples outside each query's group, nearest first; -1 where there are none."""
-    points = prepared.features
-    half_squares = 0.5 * np.einsum("ij,ij->i", points, points)
     if metric == "cosine":
-        norms = np.sqrt(2.0 * half_squares)
-        points = points / np.where(norms > 0, norms, 1.0)[:, None]
-        half_squares = np.zeros(len(points))  # equal for all, so they do not change an order
+        points, half_squares = prepared.unit_features, np.zeros(prepared.n_samples)  # equal for all: no order changes
+    else:
+        points, half_squares = prepared.features, 0.5 * prepared.squared_lengths
     nearest = np.empty((len(queries), neighbours), dtype=np.int64)
     block = max(1, BLOCK_BYTES // (8 * prepared.n_samples))
     for start in range(0, len(queries), block):

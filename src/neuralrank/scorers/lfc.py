@@ -18,7 +18,7 @@ from neuralrank.types import Score
     family="similarity",
     tasks={"classification"},
     paper="Deshpande et al. 2021, NeurIPS workshop (LFC, arXiv 2102.00084)",
-    noise_from=0.2,
+    noise_from=(0.2, 0.2),
 )
 def lfc(prepared: Prepared) -> Score:
     """Score the correlation of cosines and label agreement (+1 or -1) over all pairs of samples.
@@ -28,8 +28,7 @@ def lfc(prepared: Prepared) -> Score:
 
     Cost: O(n · d²), or O(n² · d) for fewer samples than dimensions.
     """
-    norms = np.sqrt(np.einsum("ij,ij->i", prepared.features, prepared.features))
-    units = prepared.features / np.where(norms > 0, norms, 1.0)[:, None]
+    units = prepared.unit_features
     n_pairs = prepared.n_samples**2
     gram = units @ units.T if units.shape[0] < units.shape[1] else units.T @ units
     class_sums = prepared.sum_by_class(units)

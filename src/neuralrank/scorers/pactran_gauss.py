@@ -25,7 +25,7 @@ _MAX_STEPS = 500
     tasks={"classification"},
     paper="Ding et al. 2022, ECCV (PACTran)",
     invariances={"sample order", "rotation"},
-    noise_from=0.2,
+    noise_from=(0.2, 0.2),
 )
 def pactran_gauss(prepared: Prepared, *, prior_width: float = 1.0, variance_factor: float = 100.0) -> Score:
     """Score -(L + k d / (2 λ n) · σ² · log v), L the least of mean log loss + ||W||² / (2 λ n) over linear heads W.
@@ -51,8 +51,7 @@ def pactran_gauss(prepared: Prepared, *, prior_width: float = 1.0, variance_fact
     n_weights = prepared.n_classes * n_features
     loss, posteriors = _fit(prepared, strength)
     curvature = np.sum(posteriors - posteriors**2, axis=1)
-    lengths = np.einsum("ij,ij->i", prepared.features, prepared.features)
-    total = float(curvature @ (lengths + 1.0)) + n_weights / strength
+    total = float(curvature @ (prepared.squared_lengths + 1.0)) + n_weights / strength
     spread = variance_factor / n_features * np.log(total * strength / n_weights + 1e-10)
     variance = 0.5 * n_weights / strength * float(spread)
     return Score(value=-(loss + variance), details={"loss": loss, "variance": variance})

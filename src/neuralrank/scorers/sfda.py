@@ -26,7 +26,7 @@ _LEAST_INTENSITY = 1e-10
     tasks={"classification"},
     paper="Shao et al. 2022, ECCV (SFDA)",
     invariances={"sample order", "rotation"},
-    noise_from=0.2,
+    noise_from=(0.2, 0.2),
 )
 def sfda(prepared: Prepared) -> Score:
     """Score the mean posterior of the own class, after features of unsure samples were mixed with the other classes.
@@ -76,12 +76,12 @@ def _mixed_posteriors(
     """
     labels, counts = prepared.class_indices, prepared.class_counts
     left, values, rest = prepared.spectrum.left, prepared.spectrum.values, 1.0 - shares
-    weighted = left * shares[:, None]
-    means = prepared.sum_by_class(weighted) * values
+    means = prepared.sum_by_class(left, shares) * values
     means += np.bincount(labels, weights=rest)[:, None] * others
     means /= counts[:, None]
     # The sum of (p x + q m)(p x + q m)' over the samples, q = 1 - p.
-    cross = (prepared.sum_by_class(weighted * rest[:, None]) * values).T @ others
+    cross = (prepared.sum_by_class(left, shares * rest) * values).T @ others
+    weighted = left * shares[:, None]
     squares = (weighted.T @ weighted) * np.outer(values, values) + cross + cross.T
     squares += (others.T * np.bincount(labels, weights=rest**2)) @ others
     priors = counts / prepared.n_samples

@@ -23,7 +23,7 @@ from neuralrank.types import Score
     family="separability",
     tasks={"classification"},
     paper="Rousseeuw 1987; as a transferability score: Meiseles and Rokach 2020, IEEE Access",
-    noise_from=0.2,
+    noise_from=(0.2, 0.2),
 )
 def silhouette(
     prepared: Prepared, *, metric: Literal["cosine", "euclidean"] = "cosine", max_samples: int = 5_000
@@ -54,12 +54,11 @@ def silhouette(
 
 def _cosine_distances(prepared: Prepared) -> NDArray[np.float64]:
     """Return the sum of the cosine distances of each sample to each class, shape (n_samples, n_classes)."""
-    norms = np.sqrt(np.einsum("ij,ij->i", prepared.features, prepared.features))
-    inverse = 1.0 / np.where(norms > 0, norms, 1.0)
-    units = prepared.features * inverse[:, None]
+    units = prepared.unit_features
     sums = prepared.class_counts - units @ prepared.sum_by_class(units).T
     own = (np.arange(prepared.n_samples), prepared.class_indices)
-    sums[own] -= norms == 0  # a point at the mean has no direction: its distance from itself is 0, from others 1
+    # A point at the mean has no direction: its distance from itself is 0, from others 1.
+    sums[own] -= prepared.squared_lengths == 0
     return np.asarray(np.maximum(sums, 0.0))
 
 
