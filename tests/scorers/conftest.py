@@ -1,24 +1,87 @@
-"""The reference values of other implementations, with the inputs they belong to."""
+"""Reference values of the public code with the inputs they belong to, and features that are not scaled first."""
 
+import functools
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-Golden = Callable[[str, str], tuple[Any, Any, float]]
+from neuralrank.scorers._prepared import Prepared
+from neuralrank.types import ModelFacts, ModelRecord
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from golden_problems import build
+
+VALUES = json.loads((Path(__file__).parent / "golden.json").read_text())["values"]
+
+Golden = Callable[[str, str], tuple[NDArray[Any], NDArray[Any], float]]
+
+
+@functools.cache
+def _built(problem: str) -> tuple[Any, Any, Any]:
+    arrays = build(problem)
+    for array in arrays:
+        if array is not None:
+            array.flags.writeable = False
+    return arrays
 
 
 @pytest.fixture(scope="session")
-def golden(shared: Path) -> Golden:
-    """Return features, labels and the reference value of a (problem, implementation)."""
-    document = json.loads((shared / "research" / "golden.json").read_text())
-    namespace: dict[str, Any] = {}
-    exec(document["input_source"], namespace)  # noqa: S102 - the inputs are defined by this source
+def golden() -> Golden:
+    """Return features, labels and the value of the public code for a (problem, implementation)."""
 
-    def get(problem: str, implementation: str) -> tuple[Any, Any, float]:
-        features, labels, _ = namespace["build"](problem)
-        return features, labels, float(document["problems"][problem]["values"][implementation]["value"])
+    def get(problem: str, implementation: str) -> tuple[NDArray[Any], NDArray[Any], float]:
+        features, labels, _ = _built(problem)
+        return features, labels, float(VALUES[problem][implementation])
 
     return get
+
+
+@pytest.fixture(scope="session")
+def golden_head() -> Golden:
+    """Return head probabilities, labels and the value of the public code for a (problem, implementation)."""
+
+    def get(problem: str, implementation: str) -> tuple[NDArray[Any], NDArray[Any], float]:
+        _, labels, probabilities = _built(problem)
+        return probabilities, labels, float(VALUES[problem][implementation])
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def unscaled() -> Callable[..., Prepared]:
+    """Return features as the public code takes them: not scaled, and centred only where asked for."""
+
+    def take(features: NDArray[Any], labels: NDArray[Any], *, centred: bool = True) -> Prepared:
+        matrix = features.astype(np.float64)
+        return Prepared(
+            features=matrix - matrix.mean(axis=0) if centred else matrix,
+            labels=labels,
+            task="classification",
+            n_classes=int(labels.max()) + 1,
+        )
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def record() -> Callable[..., ModelRecord]:
+    """Return the record of a model with the given facts."""
+
+    def make(*, size_bytes: int = 1, **facts: Any) -> ModelRecord:
+        return ModelRecord(
+            model_id="folder:net@0",
+            name="net",
+            path=Path("net"),
+            content_hash="0",
+            size_bytes=size_bytes,
+            facts=ModelFacts(format="onnx", files=(), **facts),
+        )
+
+    return make

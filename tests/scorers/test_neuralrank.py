@@ -4,6 +4,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from sklearn.linear_model import Ridge
 
+from neuralrank.scorers import neuralrank as neuralrank_file
 from neuralrank.scorers import score
 from neuralrank.scorers._held_out import held_out_ridge
 from neuralrank.scorers._prepared import prepare
@@ -29,25 +30,41 @@ GROUPINGS = {
 
 @pytest.mark.parametrize("grouping", GROUPINGS)
 @pytest.mark.parametrize("n_features", [5, 90], ids=["tall", "wide"])
-def test_closed_form_equals_refitting_without_the_group(grouping, n_features):
+@pytest.mark.parametrize("targets", ["classes", "labels", "targets"])
+def test_closed_form_equals_refitting_without_the_group(grouping, n_features, targets):
     rng = np.random.default_rng(1)
-    prepared = prepare(rng.normal(size=(60, n_features)), rng.integers(0, 4, size=60))
     groups = GROUPINGS[grouping]
-    projected = prepared.spectrum.left.T @ prepared.targets
-    closed = held_out_ridge(
-        prepared.spectrum, projected, prepared.targets, 3.0, None if len(set(groups)) == 60 else groups
-    )
+    features, labels = rng.normal(size=(60, n_features)), rng.integers(0, 4, size=60)
+    labels = {"classes": labels, "labels": np.eye(4, dtype=int)[labels], "targets": rng.normal(size=(60, 2))}[targets]
+    prepared = prepare(features, labels, groups=groups)
+    closed = prepared.target_means + held_out_ridge(prepared, 3.0)
     np.testing.assert_allclose(closed, refitted(prepared.features, prepared.targets, 3.0, groups), atol=1e-8)
 
 
-def test_the_value_is_the_best_held_out_information_over_penalties_and_temperatures(blobs):
+@pytest.mark.parametrize("targets", ["classes", "targets"])
+def test_closed_form_of_some_rows_is_that_of_all(targets):
+    rng = np.random.default_rng(1)
+    prepared = prepare(
+        rng.normal(size=(60, 5)), np.arange(60) % 4 if targets == "classes" else rng.normal(size=(60, 2))
+    )
+    rows = np.array([3, 17, 58])
+    np.testing.assert_allclose(held_out_ridge(prepared, 3.0, rows), held_out_ridge(prepared, 3.0)[rows], atol=1e-12)
+
+
+PENALTIES = np.arange(-3.0, 2.01, 0.25)
+TRACKS = np.arange(150) // 2
+
+
+@pytest.mark.parametrize("groups", [None, TRACKS], ids=["samples", "groups"])
+def test_the_value_is_the_best_held_out_information_over_penalties_and_temperatures(blobs, groups):
     features, labels = blobs
     prepared = prepare(features, labels)
     prior = np.full(3, 1 / 3)
+    held_out = np.arange(150) if groups is None else groups
 
     def loss(log10_penalty):
         penalty = 10.0**log10_penalty * np.mean(prepared.spectrum.values**2)
-        evidence = refitted(prepared.features, prepared.targets, penalty, np.arange(150)) - prior
+        evidence = refitted(prepared.features, prepared.targets, penalty, held_out) - prior
 
         def at(temperature):
             logits = np.log(prior) + temperature * evidence
@@ -55,8 +72,77 @@ def test_the_value_is_the_best_held_out_information_over_penalties_and_temperatu
 
         return minimize_scalar(at, bounds=(0, 100), method="bounded").fun
 
-    best = min(loss(x) for x in np.arange(-3.0, 2.0, 0.25))
-    assert score("neuralrank", features, labels).value == pytest.approx(1 - best / np.log(3), abs=2e-4)
+    best = min(loss(x) for x in PENALTIES)
+    assert score("neuralrank", features, labels, groups=groups).value == pytest.approx(1 - best / np.log(3), abs=1e-4)
+
+
+def test_several_labels_are_one_problem_each_at_a_shared_penalty():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(90, 4))
+    targets = (features[:, :3] + rng.normal(size=(90, 3)) * [0.3, 1.0, 9.0] > [0.0, 0.8, 0.2]).astype(int)
+    prepared = prepare(features, targets)
+    shares = targets.mean(axis=0)
+    entropies = -(shares * np.log(shares) + (1 - shares) * np.log(1 - shares))
+
+    def resolved(log10_penalty):
+        """Per label: logistic calibration of the refitted predictions, by another search."""
+        penalty = 10.0**log10_penalty * np.mean(prepared.spectrum.values**2)
+        evidence = refitted(prepared.features, prepared.targets, penalty, np.arange(90)) - shares
+
+        def loss(t, label):
+            logits = np.log(shares[label] / (1 - shares[label])) + t * evidence[:, label]
+            return np.mean(np.logaddexp(0, logits) - targets[:, label] * logits)
+
+        best = [minimize_scalar(loss, bounds=(0, 100), method="bounded", args=(label,)).fun for label in range(3)]
+        return 1 - np.array(best) / entropies
+
+    expected = max((resolved(at) for at in PENALTIES), key=np.mean)
+    result = score("neuralrank", features, targets)
+    assert result.value == pytest.approx(expected.mean(), abs=1e-4)
+    assert list(result.per_class.values()) == pytest.approx(expected, abs=1e-3)
+    assert result.terms.mean() == pytest.approx(result.value, rel=1e-12)
+
+
+def test_one_label_is_the_problem_of_two_classes():
+    # The two one-hot columns carry the same evidence with turned signs, so the best temperature is half as high.
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(80, 5)), rng.integers(0, 2, size=80)
+    features[:, 0] += labels
+    both = np.column_stack([labels, labels])
+    value = score("neuralrank", features, both, task="multilabel").value
+    assert value == pytest.approx(score("neuralrank", features, labels).value, abs=1e-6)
+
+
+def test_several_regression_targets_give_the_mean_held_out_r_squared():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(90, 6))
+    targets = features[:, :2] * [1.0, 100.0] + rng.normal(size=(90, 2)) * [0.5, 300.0]
+    prepared = prepare(features, targets)
+    unit = np.mean(prepared.spectrum.values**2)
+
+    def r_squared(log10_penalty):
+        predictions = refitted(prepared.features, targets, unit * 10.0**log10_penalty, np.arange(90))
+        return np.mean(1 - np.mean((targets - predictions) ** 2, axis=0) / targets.var(axis=0))
+
+    expected = max(r_squared(at) for at in PENALTIES)
+    assert score("neuralrank", features, targets).value == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("problem", ["P2_imbalanced", "P5_k100", "P6_digits"])
+def test_the_search_on_some_of_the_samples_finds_the_value_of_the_search_on_all(golden, monkeypatch, problem):
+    features, labels, _ = golden(problem, "own.ridge_loo_acc")
+    some = score("neuralrank", features, labels)
+    monkeypatch.setattr("neuralrank.scorers.neuralrank._search_rows", lambda prepared: None)
+    everything = score("neuralrank", features, labels)
+    assert some.value == pytest.approx(everything.value, abs=2e-4)
+    assert some.value <= everything.value + 1e-6
+
+
+def test_large_problems_are_searched_on_some_of_the_samples():
+    prepared = prepare(np.random.default_rng(0).normal(size=(5000, 3)), np.arange(5000) % 100)
+    rows = neuralrank_file._search_rows(prepared)
+    assert rows is not None
+    assert np.bincount(prepared.labels[rows]).tolist() == [5] * 100
 
 
 def test_terms_average_to_the_value_and_classes_recombine_to_it():

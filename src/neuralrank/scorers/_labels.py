@@ -83,15 +83,13 @@ def encode_groups(given: NDArray[Any] | None, n_samples: int) -> NDArray[np.int6
 def _of_one_kind(given: NDArray[Any], what: str) -> NDArray[Any]:
     """Return an array of Python objects as one of strings or numbers."""
     values = given.ravel().tolist()
-    if any(value is None or value != value for value in values):
+    if any(value is None or (isinstance(value, float) and value != value) for value in values):
         raise DataError(f"{what} need a value for every sample. Got None or NaN for some. Leave those samples out.")
-    n_texts = sum(isinstance(value, str) for value in values)
-    if 0 < n_texts < len(values):
-        raise DataError(f"{what} need to be of one kind. Got strings and numbers mixed. Convert them first.")
-    plain = np.array(values)
-    if plain.dtype.kind == "O" or plain.ndim != 1:
+    if not all(isinstance(value, str | int | float | np.generic) for value in values):
         raise DataError(f"{what} need to be strings, whole numbers or floats. Got other objects. Convert them first.")
-    return plain.reshape(given.shape)
+    if 0 < sum(isinstance(value, str) for value in values) < len(values):
+        raise DataError(f"{what} need to be of one kind. Got strings and numbers mixed. Convert them first.")
+    return np.array(values).reshape(given.shape)
 
 
 def _task(given: NDArray[Any]) -> Task:
