@@ -1,6 +1,6 @@
 """Hold every score against pure noise, and against shuffled labels: does it prefer what says nothing?
 
-    python benchmarks/noise.py [--quick] [--scores log_me knn] [--jobs 2]
+    python benchmarks/noise.py [--quick] [--scores log_me knn] [--jobs 2] [--show]
 
 Informative features: 16 standard normal dimensions, the means of the classes drawn and scaled so that the best linear
 classifier is right in 35 % of 10 classes (73 % of 2). Noise: 16 to 4,096 standard normal dimensions with the same
@@ -8,14 +8,14 @@ labels. Shuffled: the informative features with permuted labels. Scores of the m
 classes, linear in the informative features, against normal noise of the same spread over as many source classes as the
 noise has dimensions. Written to benchmarks/results/noise.csv; tables go to stdout.
 
-The last column is what a scorer may declare as `noise_from`: the smallest dimensions per sample at which noise won in
-more than 5 % of the draws, rounded down; 0 where it does at 16 dimensions already, whatever the number of samples, and
-where shuffled labels get the higher score in more than half of the draws.
+The last column is what each scorer declares as `noise_from`, for 200 | 2,000 samples: the smallest dimensions per sample
+at which noise won in more than 5 % of the draws of either number of classes, rounded down; 0 where it does at 16
+dimensions already, as many as are informative, and where shuffled labels get the higher score in more than half of the
+draws; · where noise never won.
 """
 
 import argparse
 import csv
-import json
 import math
 import warnings
 from collections import defaultdict
@@ -154,18 +154,27 @@ def summary(found: Sequence[Value]) -> list[dict]:
     return sorted(rows, key=lambda row: (row["score"], -row["n_classes"], row["n_samples"], row["features"]))
 
 
-def noise_from(rows: Sequence[dict], score: str) -> float | None:
-    """Return the dimensions per sample from which the score can prefer noise, rounded down; None: nowhere."""
-    own = [row for row in rows if row["score"] == score]
-    lost = [row for row in own if row["features"] == "noise" and row["wins"] > TOLERATED]
-    at_once = {(row["n_samples"], row["n_classes"]) for row in lost if row["n_dims"] == NOISE_DIMS[0]}
-    if any(all((n, k) in at_once for n in DRAWS) for k in SEPARATIONS):
+def noise_from(rows: Sequence[dict], score: str) -> tuple[float | None, ...]:
+    """Return what a scorer declares: per number of samples, the dimensions a sample from which noise can win."""
+    return tuple(_noise_from([row for row in rows if (row["score"], row["n_samples"]) == (score, n)]) for n in DRAWS)
+
+
+def _noise_from(rows: Sequence[dict]) -> float | None:
+    lost = [row for row in rows if row["features"] == "noise" and row["wins"] > TOLERATED]
+    blind = any(row["features"] == "shuffled" and row["wins"] > BLIND for row in rows)
+    if blind or any(row["n_dims"] == NOISE_DIMS[0] for row in lost):
         return 0.0
-    if any(row["features"] == "shuffled" and row["wins"] > BLIND for row in own):
-        return 0.0
-    if not lost:
-        return None
-    return rounded_down(min(row["n_dims"] / row["n_samples"] for row in lost))
+    return rounded_down(min(row["n_dims"] / row["n_samples"] for row in lost)) if lost else None
+
+
+def read_results() -> list[dict]:
+    """Return the rows that were measured last."""
+    with RESULTS.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row |= {key: int(row[key]) for key in ("n_classes", "n_samples", "n_dims", "n_draws")}
+        row["wins"] = float(row["wins"]) if row["wins"] else ""
+    return rows
 
 
 def rounded_down(ratio: float) -> float:
@@ -191,8 +200,8 @@ def table(rows: Sequence[dict], n_classes: int, names: Sequence[str]) -> Iterato
             }
             cells += [spread(here[kind, N_INFORMATIVE]) for kind in ("informative", "shuffled")]
             cells.append(" / ".join(f"{100 * here['noise', d]['wins']:.0f}" for d in NOISE_DIMS))
-        limit = noise_from(rows, name)
-        yield f"| {name} | {' | '.join(cells)} | {'never' if limit is None else f'{limit:g}'} |"
+        limits = ["·" if limit is None else f"{limit:g}" for limit in noise_from(rows, name)]
+        yield f"| {name} | {' | '.join(cells)} | {', '.join(limits)} |"
 
 
 def spread(row: dict) -> str:
@@ -224,31 +233,33 @@ def names_of_scores(chosen: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for name, each in found.items() if isinstance(each, Scorer))
 
 
+def measure(draws: Sequence[Draw], n_jobs: int) -> list[Value]:
+    """Score every draw, and show how far it is."""
+    found: list[Value] = []
+    with ProcessPoolExecutor(n_jobs) as pool:
+        for done, result in enumerate(pool.map(values, draws), start=1):
+            found += result
+            print(f"\r{done} of {len(draws)} draws", end="", flush=True)
+    print()
+    return found
+
+
 def main() -> None:
     """Measure, write the table, and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scores", nargs="+", help="which ones; all where it is left out")
     parser.add_argument("--quick", action="store_true", help="few draws; results are not written")
     parser.add_argument("--jobs", type=int, default=available_cores(), help="draws at a time, one thread each")
-    parser.add_argument("--suggest", type=Path, help="file for the suggested noise_from of each score, JSON")
+    parser.add_argument("--show", action="store_true", help="print what was measured last, and measure nothing")
     options = parser.parse_args()
     names = names_of_scores(options.scores)
-    draws = plan(names, quick=options.quick)
-    found: list[Value] = []
-    with ProcessPoolExecutor(options.jobs) as pool:
-        for done, result in enumerate(pool.map(values, draws), start=1):
-            found += result
-            print(f"\r{done} of {len(draws)} draws", end="", flush=True)
-    print()
-    rows = summary(found)
-    if not options.quick and options.scores is None:
+    rows = read_results() if options.show else summary(measure(plan(names, quick=options.quick), options.jobs))
+    if not options.quick and not options.show and options.scores is None:
         RESULTS.parent.mkdir(exist_ok=True)
         with RESULTS.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-    if options.suggest:
-        options.suggest.write_text(json.dumps({name: noise_from(rows, name) for name in names}, indent=1) + "\n")
     for n_classes in SEPARATIONS:
         print(f"\n{n_classes} classes, best accuracy {best_accuracy(n_classes):.3f}:\n")
         print(*table(rows, n_classes, names), sep="\n")

@@ -17,7 +17,7 @@ from neuralrank.types import Score
     family="label-free",
     tasks={"classification", "regression", "multilabel"},
     paper="Agrawal et al. 2022, NeurIPS (α-ReQ)",
-    noise_from=(0.2, 0.2),
+    noise_from=(0.0, 0.0),
 )
 def alpha_req(prepared: Prepared) -> Score:
     """Score -|α - 1| with α the slope of -log(eigenvalue) over log(its place), by least squares.

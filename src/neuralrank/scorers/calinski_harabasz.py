@@ -12,7 +12,6 @@ from neuralrank.types import Score
     family="separability",
     tasks={"classification"},
     paper="Caliński and Harabasz 1974, Communications in Statistics",
-    noise_from=(0.2, 0.2),
 )
 def calinski_harabasz(prepared: Prepared) -> Score:
     """Score [tr(B) / (k - 1)] / [tr(W) / (n - k)] of sums of squares between and within the classes.

@@ -13,7 +13,6 @@ from neuralrank.types import Score
     family="separability",
     tasks={"classification"},
     paper="Davies and Bouldin 1979, IEEE TPAMI",
-    noise_from=(0.2, 0.2),
 )
 def davies_bouldin(prepared: Prepared) -> Score:
     """Score -mean_c max_c' (s_c + s_c') / ||m_c - m_c'||, s_c the mean distance of a class from its mean m_c.

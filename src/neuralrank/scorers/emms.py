@@ -20,7 +20,7 @@ from neuralrank.types import Score
     tasks={"classification", "regression", "multilabel"},
     paper="Meng et al. 2023, NeurIPS (EMMS)",
     invariances={"sample order", "rotation", "duplicated columns"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.2, 0.1),
 )
 def emms(prepared: Prepared) -> Score:
     """Score -(1 - R²) of the least squares fit of the features to each target column, averaged over the columns.

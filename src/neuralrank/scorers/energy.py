@@ -20,7 +20,7 @@ from neuralrank.types import Score
     paper="Liu et al. 2020, NeurIPS; as a transferability score: Gholami et al. 2023, ICCV",
     needs="logits",
     invariances={"sample order", "rotation", "duplicated columns"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.0, 0.0),
 )
 def energy(prepared: Prepared) -> Score:
     """Score mean_i log Σ_z exp(logit_iz), the negative free energy.

@@ -27,7 +27,7 @@ _BLOCK_ROWS = 256
     tasks={"classification"},
     paper="Gholami et al. 2023, ICCV (ETran)",
     invariances={"sample order"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.2, 0.1),
 )
 def etran(prepared: Prepared) -> Score:
     """Score 0.85 times the mean posterior of the own class plus 0.15 times the energy.

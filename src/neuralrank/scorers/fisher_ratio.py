@@ -12,7 +12,6 @@ from neuralrank.types import Score
     family="separability",
     tasks={"classification"},
     paper="Fisher 1936, Annals of Eugenics",
-    noise_from=(0.2, 0.2),
 )
 def fisher_ratio(prepared: Prepared) -> Score:
     """Score tr(B) / tr(W), the traces of the covariance of the class means and within the classes.

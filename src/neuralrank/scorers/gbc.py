@@ -26,7 +26,7 @@ _VARIANCE_FLOOR = 1e-4
     tasks={"classification"},
     paper="Pándy et al. 2022, CVPR (GBC)",
     invariances={"sample order", "rotation"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.2, None),
 )
 def gbc(
     prepared: Prepared,

@@ -19,7 +19,6 @@ from neuralrank.types import Score
     tasks={"classification"},
     paper="Schilling et al. 2021, Neural Networks (GDV, arXiv 1811.01753)",
     invariances={"sample order"},
-    noise_from=(0.2, 0.2),
 )
 def gdv(prepared: Prepared, *, max_samples: int = 5_000) -> Score:
     """Score (mean distance between classes - mean distance within classes) / sqrt(d), each class counting the same.

@@ -21,7 +21,7 @@ from neuralrank.types import Score
     tasks={"classification", "regression", "multilabel"},
     paper="Bao et al. 2019, ICIP",
     invariances={"sample order", "rotation", "duplicated columns"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.2, 0.1),
 )
 def h_score(prepared: Prepared) -> Score:
     """Score tr(T⁺ B) with T the covariance of the features and B that of their expectation given the labels.

@@ -20,7 +20,7 @@ from neuralrank.types import Score
     tasks={"classification", "regression", "multilabel"},
     paper="Ibrahim et al. 2021, ECML PKDD; shrinkage: Ledoit and Wolf 2004",
     invariances={"sample order", "rotation"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.0, None),
 )
 def h_score_shrunk(prepared: Prepared) -> Score:
     """Score (1 - a) tr(T_a⁻¹ B) with T_a = (1 - a) T + a tr(T)/d I the shrunk covariance, B that of the class means.

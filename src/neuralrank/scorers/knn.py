@@ -93,9 +93,13 @@ def _nearest(prepared: Prepared, queries: NDArray[np.int64], neighbours: int, me
 
 def _majority(voted: NDArray[np.int64], valid: NDArray[np.bool_], n_classes: int) -> NDArray[np.int64]:
     n_samples, neighbours = voted.shape
-    votes = np.zeros((n_samples, n_classes))
+    here = np.arange(n_samples)
+    votes = np.zeros((n_samples, n_classes), dtype=np.int64)
     for place in range(neighbours):
-        # Nearer neighbours weigh more by too little to change a vote, just enough to break a tie.
-        weight = 1.0 - place / (2.0 * neighbours**2)
-        votes[np.arange(n_samples), voted[:, place]] += np.where(valid[:, place], weight, 0.0)
-    return np.where(valid.any(axis=1), votes.argmax(axis=1), -1)
+        votes[here, voted[:, place]] += valid[:, place]
+    most = votes.max(axis=1)
+    predicted = np.full(n_samples, -1)
+    for place in reversed(range(neighbours)):  # the nearest of the classes with the most votes has the last word
+        wins = valid[:, place] & (votes[here, voted[:, place]] == most)
+        predicted = np.where(wins, voted[:, place], predicted)
+    return predicted

@@ -17,6 +17,8 @@ from neuralrank.types import Score
 
 _N_FOLDS = 5
 _LEAST_INTENSITY = 1e-6
+_LEAST_RIDGE = 1e-12
+"""Of the largest squared singular value: classes that are points have no scatter to take a ridge from."""
 
 
 @scorer(
@@ -74,7 +76,7 @@ def held_out_distances(prepared: Prepared, classes: ClassGaussians, intensity: f
     own = (np.arange(n_samples), labels)
     trace = float(np.trace(classes.within))
     ridge = n_samples * intensity / (1.0 - min(intensity, 1.0 - 1e-9)) * trace / prepared.features.shape[1]
-    total = values**2 + ridge
+    total = values**2 + max(ridge, _LEAST_RIDGE * values[0] ** 2)
     through = classes.means / total  # M T⁻¹
     inner = np.linalg.inv(np.diag(1.0 / counts) - through @ classes.means.T)
     across = prepared.spectrum.left @ (values[:, None] * through.T)  # x' T⁻¹ m_j, shape (n_samples, n_classes)

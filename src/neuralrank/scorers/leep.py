@@ -20,7 +20,7 @@ from neuralrank.types import Score
     paper="Nguyen et al. 2020, ICML (LEEP)",
     needs="probabilities",
     invariances={"sample order", "rotation", "duplicated columns"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.2, 0.1),
 )
 def leep(prepared: Prepared) -> Score:
     """Score mean_i log Σ_z p(y_i|z) P_iz, with p(y|z) the share of label y in the probability of source class z.

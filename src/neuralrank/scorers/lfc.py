@@ -18,7 +18,7 @@ from neuralrank.types import Score
     family="similarity",
     tasks={"classification"},
     paper="Deshpande et al. 2021, NeurIPS workshop (LFC, arXiv 2102.00084)",
-    noise_from=(0.2, 0.2),
+    noise_from=(1.0, None),
 )
 def lfc(prepared: Prepared) -> Score:
     """Score the correlation of cosines and label agreement (+1 or -1) over all pairs of samples.

@@ -13,7 +13,7 @@ from neuralrank.types import Score
     family="similarity",
     tasks={"classification", "regression", "multilabel"},
     paper="Cortes et al. 2012, JMLR; Kornblith et al. 2019, ICML",
-    noise_from=(0.2, 0.2),
+    noise_from=(1.0, None),
 )
 def linear_cka(prepared: Prepared) -> Score:
     """Score ||X'Y||² / (||X'X|| ||Y'Y||) of centred features and targets, Frobenius norms.

@@ -71,6 +71,7 @@ def _predict(
     if len(present) == 1:
         return np.full(int(test.sum()), present[0], dtype=np.int64), True
     with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")  # scikit-learn doubts labels of many classes
         warnings.simplefilter("always", ConvergenceWarning)
         fit = LogisticRegression(C=1.0 / penalty, max_iter=_MAX_STEPS, tol=1e-4).fit(points[train], labels[train])
     converged = not any(issubclass(item.category, ConvergenceWarning) for item in caught)

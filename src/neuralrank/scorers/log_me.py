@@ -24,7 +24,6 @@ _ROUNDS = 8
     family="evidence",
     tasks={"classification", "regression", "multilabel"},
     paper="You et al. 2021, ICML (LogME)",
-    noise_from=(0.2, 0.2),
 )
 def log_me(prepared: Prepared) -> Score:
     """Score the mean log evidence per sample, averaged over the target columns (one-hot classes, labels, targets).

@@ -15,7 +15,7 @@ from neuralrank.types import Score
     paper="Tran et al. 2019, ICCV (NCE)",
     needs="probabilities",
     invariances={"sample order", "rotation", "duplicated columns"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.0, 0.02),
 )
 def nce(prepared: Prepared) -> Score:
     """Score -H(Y|Z) = mean_i log p(y_i|z_i), with z the most probable source class.

@@ -27,7 +27,7 @@ _N_COMPONENTS = 64
     tasks={"classification"},
     paper="Wang et al. 2023, ICCV (NCTI)",
     invariances={"sample order", "rotation"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.0, 0.0),
 )
 def ncti(prepared: Prepared) -> Score:
     """Score log(S / S₀) + P - log(C / C₀), of a discriminant analysis of the first 64 principal components.

@@ -29,7 +29,7 @@ _MAX_STEPS = 50
     family="Gaussian",
     tasks={"classification"},
     paper="Li et al. 2021, CVPR (NLEEP)",
-    noise_from=(0.2, 0.2),
+    noise_from=(1.0, None),
 )
 def nleep(prepared: Prepared, *, components_per_class: int = 5) -> Score:
     """Score LEEP of the posteriors of a Gaussian mixture of the features.

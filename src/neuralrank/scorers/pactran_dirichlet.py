@@ -22,7 +22,6 @@ from neuralrank.types import Score
     paper="Ding et al. 2022, ECCV (PACTran)",
     needs="probabilities",
     invariances={"sample order", "rotation", "duplicated columns"},
-    noise_from=(0.2, 0.2),
 )
 def pactran_dirichlet(prepared: Prepared, *, concentration: float = 1.0) -> Score:
     """Score the variational bound of the log likelihood of the labels, divided by n · k.

@@ -21,7 +21,7 @@ from neuralrank.types import Score
     paper="Ding et al. 2022, ECCV (PACTran)",
     needs="probabilities",
     invariances={"sample order", "rotation", "duplicated columns"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.2, None),
 )
 def pactran_gamma(prepared: Prepared, *, concentration: float = 1.0) -> Score:
     """Score the negative of the Gamma bound, divided by n · k, less 1 as in the public code.

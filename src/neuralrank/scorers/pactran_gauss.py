@@ -25,7 +25,7 @@ _MAX_STEPS = 500
     tasks={"classification"},
     paper="Ding et al. 2022, ECCV (PACTran)",
     invariances={"sample order", "rotation"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.2, 0.1),
 )
 def pactran_gauss(prepared: Prepared, *, prior_width: float = 1.0, variance_factor: float = 100.0) -> Score:
     """Score -(L + k d / (2 λ n) · σ² · log v), L the least of mean log loss + ||W||² / (2 λ n) over linear heads W.

@@ -27,7 +27,6 @@ _TIE_DIGITS = 9
     tasks={"classification", "regression", "multilabel"},
     paper="Bolya et al. 2021, NeurIPS (PARC)",
     invariances={"sample order"},
-    noise_from=(0.2, 0.2),
 )
 def parc(prepared: Prepared, *, max_samples: int = 2_000) -> Score:
     """Score Spearman's correlation over pairs of samples of 1 - corr(features) and the distance of their labels.

@@ -18,7 +18,7 @@ from neuralrank.types import Score
     tasks={"classification", "regression", "multilabel"},
     paper="Garrido et al. 2023, ICML (RankMe)",
     invariances={"sample order", "rotation"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.0, 0.0),
 )
 def rank_me(prepared: Prepared) -> Score:
     """Score exp(-Σ p log p) with p the singular values over their sum.

@@ -26,7 +26,7 @@ _LEAST_INTENSITY = 1e-10
     tasks={"classification"},
     paper="Shao et al. 2022, ECCV (SFDA)",
     invariances={"sample order", "rotation"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.2, 0.1),
 )
 def sfda(prepared: Prepared) -> Score:
     """Score the mean posterior of the own class, after features of unsure samples were mixed with the other classes.

@@ -23,7 +23,7 @@ from neuralrank.types import Score
     family="separability",
     tasks={"classification"},
     paper="Rousseeuw 1987; as a transferability score: Meiseles and Rokach 2020, IEEE Access",
-    noise_from=(0.2, 0.2),
+    noise_from=(0.2, 0.0),
 )
 def silhouette(
     prepared: Prepared, *, metric: Literal["cosine", "euclidean"] = "cosine", max_samples: int = 5_000

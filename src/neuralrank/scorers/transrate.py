@@ -22,7 +22,7 @@ from neuralrank.types import Score
     tasks={"classification"},
     paper="Huang et al. 2022, ICML (TransRate)",
     invariances={"sample order", "rotation"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.0, 0.0),
 )
 def transrate(prepared: Prepared, *, epsilon: float = 1e-4) -> Score:
     """Score R(X) - Σ_c (n_c / n) R(X_c) with R(X) = 1/2 log det(I + X'X / (n ε)).

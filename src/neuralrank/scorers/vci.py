@@ -19,7 +19,7 @@ from neuralrank.types import Score
     tasks={"classification"},
     paper="Xu and Liu 2023, ICML (arXiv 2306.03440)",
     invariances={"sample order", "rotation", "duplicated columns"},
-    noise_from=(0.2, 0.2),
+    noise_from=(0.2, 0.1),
 )
 def vci(prepared: Prepared) -> Score:
     """Score tr(T⁺ B) / rank(B) - 1, the negative of the paper's index.
