@@ -8,8 +8,8 @@ labels. Shuffled: the informative features with permuted labels. Scores of the m
 classes, linear in the informative features, against normal noise of the same spread over as many source classes as the
 noise has dimensions. Written to benchmarks/results/noise.csv; tables go to stdout.
 
-The last column is what each scorer declares as `noise_from`, for 200 | 2,000 samples: the smallest dimensions per sample
-at which noise won in more than 5 % of the draws of either number of classes, rounded down; 0 where it does at 16
+The last column is what each scorer declares as `noise_from`, for 200 and 2,000 samples: the smallest dimensions per
+sample at which noise won in more than 5 % of the draws of either number of classes, rounded down; 0 where it does at 16
 dimensions already, as many as are informative, and where shuffled labels get the higher score in more than half of the
 draws; · where noise never won.
 """
