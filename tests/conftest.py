@@ -1,11 +1,15 @@
 """What all tests share: where the development data may lie, and arrays of known difficulty."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from neuralrank.types import ModelFacts, ModelRecord
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -41,3 +45,20 @@ def blobs() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     centres = np.zeros((3, 6))
     centres[[0, 1, 2], [0, 1, 2]] = 2.0
     return centres[labels] + rng.normal(size=(150, 6)), labels
+
+
+@pytest.fixture(scope="session")
+def record() -> Callable[..., ModelRecord]:
+    """Return the record of a model with the given facts."""
+
+    def make(*, size_bytes: int = 1, **facts: Any) -> ModelRecord:
+        return ModelRecord(
+            model_id="folder:net@0",
+            name="net",
+            path=Path("net"),
+            content_hash="0",
+            size_bytes=size_bytes,
+            facts=ModelFacts(format="onnx", files=(), **facts),
+        )
+
+    return make

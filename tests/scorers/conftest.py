@@ -3,16 +3,16 @@
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from neuralrank.scorers._prepared import Prepared
-from neuralrank.types import ModelFacts, ModelRecord
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -21,6 +21,13 @@ from golden_problems import build
 VALUES = json.loads((Path(__file__).parent / "golden.json").read_text())["values"]
 
 Golden = Callable[[str, str], tuple[NDArray[Any], NDArray[Any], float]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Leave the linear algebra one thread: the arrays here are small."""
+    with threadpool_limits(1):
+        yield
 
 
 @functools.cache
@@ -68,20 +75,3 @@ def unscaled() -> Callable[..., Prepared]:
         )
 
     return take
-
-
-@pytest.fixture(scope="session")
-def record() -> Callable[..., ModelRecord]:
-    """Return the record of a model with the given facts."""
-
-    def make(*, size_bytes: int = 1, **facts: Any) -> ModelRecord:
-        return ModelRecord(
-            model_id="folder:net@0",
-            name="net",
-            path=Path("net"),
-            content_hash="0",
-            size_bytes=size_bytes,
-            facts=ModelFacts(format="onnx", files=(), **facts),
-        )
-
-    return make

@@ -45,6 +45,18 @@ def test_a_tied_vote_goes_to_the_nearest_where_the_public_code_takes_the_first_c
     assert value == np.mean(np.array(ours) == labels)
 
 
+@pytest.mark.parametrize("names", [["a", "b", "c"], ["b", "a", "c"]], ids=["in order", "the other way round"])
+def test_a_tie_of_two_votes_each_goes_to_the_class_of_the_nearest(names):
+    # The judged sample at 0 sees, nearest first, the first class, the second twice, and the first again.
+    near, other, own = names
+    features = [[0.0], [1.0], [1.1], [1.2], [1.3], [50.0], [51.0], [52.0]]
+    labels = [own, near, other, other, near, own, own, own]
+    judged = score("knn", features, labels, neighbours=4, metric="euclidean").terms[0]
+    assert judged == 0.0
+    labels[0] = near
+    assert score("knn", features, labels, neighbours=4, metric="euclidean").terms[0] == 1.0
+
+
 def test_the_cosine_is_that_of_centred_features(blobs):
     features, labels = blobs
     model = KNeighborsClassifier(1, metric="cosine", algorithm="brute")
