@@ -84,7 +84,7 @@ def test_classes_far_apart_are_ordered_where_the_public_sum_underflows_to_a_tie(
 
 
 def test_a_class_of_one_sample_gets_the_variance_within_all():
-    features = np.array([[0.0], [2.0], [5.0], [7.0], [20.0]])
+    features = np.array([[0.0], [2.0], [5.0], [7.0], [4.0]])
     labels = np.array([0, 0, 1, 1, 2])
     scaled = (features - features.mean()) / features.std()
     means = np.array([[scaled[:2].mean()], [scaled[2:4].mean()], [scaled[4, 0]]])

@@ -38,6 +38,13 @@ def test_a_head_that_knows_nothing_gives_the_entropy_of_the_labels():
     assert score("leep", None, labels, np.full((40, 5), 0.2)).value == pytest.approx(-entropy, rel=1e-12)
 
 
+def test_probabilities_rounded_by_half_precision_are_made_to_sum_to_one():
+    rng = np.random.default_rng(0)
+    head, labels = rng.dirichlet(np.ones(4), size=30), np.arange(30) % 3
+    off = head * rng.uniform(0.995, 1.005, size=(30, 1))
+    assert score("leep", None, labels, off).value == pytest.approx(score("leep", None, labels, head).value, rel=1e-12)
+
+
 def test_logits_give_the_probabilities_of_their_softmax():
     rng = np.random.default_rng(0)
     logits, labels = 5 * rng.normal(size=(40, 6)), np.arange(40) % 3

@@ -92,6 +92,46 @@ def test_the_evidence_is_the_maximal_marginal_likelihood(n_samples, n_features):
     assert uncentred(features, target[:, None]) == pytest.approx(expected, abs=1e-6)
 
 
+def public_fixed_point(features, targets):
+    """The public algorithm: from 1 and 1, at most 11 steps, with absolute epsilons."""
+    left, values, _ = np.linalg.svd(features, full_matrices=False)
+    sigma, n_samples = values**2, len(features)
+    evidence = []
+    for target in targets.T:
+        inside = (left.T @ target) ** 2
+        rest = target @ target - inside.sum()
+        alpha = beta = 1.0
+        for _ in range(11):
+            ratio = alpha / beta
+            gamma = np.sum(sigma / (sigma + ratio))
+            m2 = np.sum(sigma * inside / (ratio + sigma) ** 2)
+            res2 = np.sum(inside / (1 + sigma / ratio) ** 2) + rest
+            alpha, beta = gamma / (m2 + 1e-5), (n_samples - gamma) / (res2 + 1e-5)
+            log_p = len(sigma) * np.log(alpha) + n_samples * np.log(beta) - np.sum(np.log(alpha + beta * sigma))
+            log_p -= beta * res2 + alpha * m2 + n_samples * np.log(2 * np.pi)
+            if abs(alpha / beta - ratio) / ratio <= 1e-3:
+                break
+        evidence.append(log_p / 2 / n_samples)
+    return np.mean(evidence)
+
+
+def test_the_public_code_depends_on_the_scale_of_the_features_and_ours_does_not(golden):
+    features, labels, public = golden("P1_balanced", "logme_fixed_point@thuml/LogME")
+    targets = np.eye(10)[labels]
+    assert public_fixed_point(features, targets) == pytest.approx(public, abs=1e-6)
+    assert public_fixed_point(1e3 * features, targets) < public - 0.01
+    value = score("log_me", features, labels).value
+    assert score("log_me", 1e3 * features, labels).value == pytest.approx(value, abs=1e-9)
+
+
+def test_the_public_code_depends_on_an_offset_which_serves_as_an_intercept_and_ours_does_not(blobs):
+    features, labels = blobs
+    targets = np.eye(3)[labels]
+    assert uncentred(features + 10.0, targets) > uncentred(features - features.mean(axis=0), targets) + 0.01
+    value = score("log_me", features, labels).value
+    assert score("log_me", features + 10.0, labels).value == pytest.approx(value, abs=1e-9)
+
+
 @pytest.mark.parametrize("implementation", ["logme@tllib", "logme_icml@thuml/LogME"])
 def test_the_public_code_stops_short_of_the_maximum_on_classes_of_unlike_sizes(golden, implementation):
     features, labels, stopped = golden("P2_imbalanced", implementation)

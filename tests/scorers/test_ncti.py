@@ -30,11 +30,17 @@ def test_the_terms_agree_with_the_public_code_on_unscaled_features(golden, unsca
     assert public_terms(found, counts, min(len(counts) - 1, 64))[place] == pytest.approx(value, rel=1e-6)
 
 
-def test_the_posterior_is_the_one_of_scikit_learn(blobs):
+@pytest.mark.parametrize(
+    ("n_noise", "intensity"),
+    # Variances have the mean 1: the sum of the first 32 is 6 of 6, 20 of 20, and of 46 so much that the floor is met.
+    [(0, np.exp(-6.0)), (14, np.exp(-20.0)), (40, 1e-10)],
+    ids=["6 dimensions", "20", "46"],
+)
+def test_the_posterior_is_the_one_of_scikit_learn(blobs, n_noise, intensity):
     features, labels = blobs
+    features = np.hstack([features, np.random.default_rng(0).normal(size=(150, n_noise))])
     centred = features - features.mean(axis=0)
     scaled = centred / np.sqrt(np.mean(centred**2))
-    intensity = np.exp(-6.0)  # of six variances of mean 1
     model = LinearDiscriminantAnalysis(solver="eigen", shrinkage=intensity)
     posteriors = model.fit(scaled, labels).predict_proba(scaled)
     found = score("ncti", features, labels).details

@@ -24,7 +24,6 @@ def test_one_component_gives_the_entropy_of_the_labels():
 
 def test_is_the_expected_prediction_of_a_mixture_in_the_principal_axes(blobs):
     features, labels = blobs
-    features = features * np.arange(1, 7)
     centred = features - features.mean(axis=0)
     points = PCA(0.8, svd_solver="full").fit_transform(centred / np.sqrt(np.mean(centred**2)))
     points *= np.sign(np.sum(points**3, axis=0))

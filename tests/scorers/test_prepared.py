@@ -70,6 +70,11 @@ def test_features_become_centred_with_unit_mean_square_and_without_dead_columns(
     assert np.mean(prepared.features**2) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(("share", "n_kept"), [(1e-8, 4), (1e-10, 3)], ids=["small", "rounding"])
+def test_a_column_that_varies_by_no_more_than_rounding_is_dead(share, n_kept):
+    assert prepare(GOOD * [1.0, 1.0, 1.0, share], HALVES).features.shape == (20, n_kept)
+
+
 @pytest.mark.parametrize("factor", [1e-200, 1e200])
 def test_extreme_scales_stay_in_range(factor):
     assert score("knn", GOOD * factor, HALVES).value == score("knn", GOOD, HALVES).value
