@@ -6,14 +6,32 @@ samples of a group B, predicted by the fit without B, are (I - H_BB)⁻¹ (Y - H
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from neuralrank.scorers._prepared import Prepared
-from neuralrank.scorers._spectrum import Spectrum
 
 
-def held_out_ridge(prepared: Prepared, penalty: float, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """Some of the samples, and what their predictions at many penalties share."""
+
+    indices: NDArray[np.int64]
+    left: NDArray[np.float64]
+    """U at these samples, shape (n_rows, rank)."""
+    left_squares: NDArray[np.float64]
+
+
+def take_rows(prepared: Prepared, indices: NDArray[np.int64]) -> Rows:
+    """Return some of the samples."""
+    left = prepared.spectrum.left[indices]
+    return Rows(indices=indices, left=left, left_squares=left**2)
+
+
+def held_out_ridge(prepared: Prepared, penalty: float, rows: Rows | None = None) -> NDArray[np.float64]:
     """Return the prediction of every sample by the fit without its group, less the mean of the targets.
 
     Args:
@@ -24,25 +42,50 @@ def held_out_ridge(prepared: Prepared, penalty: float, rows: NDArray[np.int64] |
     Returns:
         Shape (n_rows, n_targets).
     """
-    spectrum = prepared.spectrum
-    shrinkage = spectrum.values**2 / (spectrum.values**2 + penalty)
-    coefficients = shrinkage[:, None] * prepared.projected
+    return held_out_ridges(prepared, [penalty], rows)[0]
+
+
+def held_out_ridges(
+    prepared: Prepared, penalties: Sequence[float], rows: Rows | None = None
+) -> list[NDArray[np.float64]]:
+    """Return the predictions at each of several penalties, in one pass over the samples."""
+    spectrum, squares = prepared.spectrum, prepared.spectrum.values**2
+    shrinkages = [squares / (squares + penalty) for penalty in penalties]
     if prepared.groups is not None:
-        residuals = prepared.targets - prepared.target_means - spectrum.left @ coefficients
-        held_out = _held_out_residuals(spectrum.left * np.sqrt(shrinkage), residuals, prepared.groups)
-        return np.asarray(prepared.targets - prepared.target_means - held_out)
-    part = spectrum if rows is None else Spectrum(left=spectrum.left[rows], values=spectrum.values)
-    leverage = part.weighted_squares(shrinkage) + 1.0 / prepared.n_samples
-    # Y - (Y - HY) / (1 - h) - m = (UA + h m - h Y) / (1 - h) with m the means: Y itself counts at few places.
-    predictions = part.left @ coefficients
-    predictions += np.outer(leverage, prepared.target_means)
-    if prepared.task == "classification":
-        own = prepared.labels if rows is None else prepared.labels[rows]
-        predictions[np.arange(len(predictions)), own] -= leverage
+        return [_held_out_groups(prepared, shrinkage) for shrinkage in shrinkages]
+    coefficients = np.hstack([shrinkage[:, None] * prepared.projected for shrinkage in shrinkages])
+    weights = np.column_stack(shrinkages)
+    if rows is None:
+        fitted, leverages = spectrum.left @ coefficients, spectrum.weighted_squares(weights)
     else:
-        predictions -= leverage[:, None] * (prepared.targets if rows is None else prepared.targets[rows])
-    predictions /= (1.0 - leverage)[:, None]
-    return predictions
+        fitted, leverages = rows.left @ coefficients, rows.left_squares @ weights
+    leverages += 1.0 / prepared.n_samples
+    parts = zip(np.split(fitted, len(penalties), axis=1), leverages.T, strict=True)
+    return [_held_out(prepared, np.ascontiguousarray(part), leverage, rows) for part, leverage in parts]
+
+
+def _held_out(
+    prepared: Prepared, fitted: NDArray[np.float64], leverage: NDArray[np.float64], rows: Rows | None
+) -> NDArray[np.float64]:
+    """Return Y - (Y - HY) / (1 - h) - m, with m the means of the targets; overwrites `fitted`, HY - m.
+
+    It is (HY - m + h m - h Y) / (1 - h), where Y itself counts at few places.
+    """
+    fitted += np.outer(leverage, prepared.target_means)
+    chosen = slice(None) if rows is None else rows.indices
+    if prepared.task == "classification":
+        fitted[np.arange(len(fitted)), prepared.class_indices[chosen]] -= leverage
+    else:
+        fitted -= leverage[:, None] * prepared.targets[chosen]
+    fitted /= (1.0 - leverage)[:, None]
+    return fitted
+
+
+def _held_out_groups(prepared: Prepared, shrinkage: NDArray[np.float64]) -> NDArray[np.float64]:
+    assert prepared.groups is not None
+    left, centred = prepared.spectrum.left, prepared.targets - prepared.target_means
+    residuals = centred - left @ (shrinkage[:, None] * prepared.projected)
+    return centred - _held_out_residuals(left * np.sqrt(shrinkage), residuals, prepared.groups)
 
 
 def _held_out_residuals(

@@ -30,8 +30,8 @@ class Spectrum:
     """s, shape (rank,), descending."""
 
     def weighted_squares(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return Σ_j U_ij² w_j, shape (n_samples,): leverages, where the weights are a shrinkage."""
-        sums = np.empty(len(self.left))
+        """Return Σ_j U_ij² w_j, shape (n_samples,) or (n_samples, n_weights): leverages, if weights are shrinkages."""
+        sums = np.empty((len(self.left), *weights.shape[1:]))
         for start in range(0, len(sums), _BLOCK_ROWS):  # the squares of a block stay in the processor's cache
             block = slice(start, start + _BLOCK_ROWS)
             sums[block] = np.square(self.left[block]) @ weights
