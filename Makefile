@@ -4,7 +4,7 @@ FULL := .venv/bin
 LIGHT := .venv-demo/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow check fix bench
+.PHONY: help setup demo test test-slow check fix bench bench-scores bench-noise
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -36,6 +36,12 @@ bench: .venv/ready  ## measure extraction, caching, memory and ranking quality; 
 	$(FULL)/python benchmarks/zoo_truth.py
 	$(FULL)/python benchmarks/zoo_ranking.py
 
+bench-scores: .venv/ready bench-out/reference/ready  ## measure time and memory of every score, beside public code
+	$(FULL)/python benchmarks/scores.py
+
+bench-noise: .venv/ready  ## measure which scores prefer noise to weakly informative features
+	$(FULL)/python benchmarks/noise.py
+
 .venv-demo/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-demo
 	$(LIGHT)/pip install --quiet -c constraints.txt -e .
@@ -44,4 +50,9 @@ bench: .venv/ready  ## measure extraction, caching, memory and ranking quality; 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(FULL)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+# Public code to compare with, in a folder of its own; .venv has all that its estimators import.
+bench-out/reference/ready:
+	$(FULL)/pip install --quiet --no-deps --target bench-out/reference transformer-ranker torchmetrics lightning-utilities
 	touch $@
