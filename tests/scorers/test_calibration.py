@@ -30,6 +30,13 @@ def test_the_temperature_is_the_one_of_the_least_loss(strength, start):
     assert found == pytest.approx(best.x, rel=1e-5)
 
 
+def test_a_search_that_starts_at_its_end_stays_there(monkeypatch):
+    evidence, labels = classes(1.0)
+    best = calibration.softmax_temperature(evidence, PRIOR, labels, tolerance=1e-14)
+    monkeypatch.setattr(calibration, "_NEWTON_STEPS", 1)
+    assert calibration.softmax_temperature(evidence, PRIOR, labels, start=best) == pytest.approx(best, rel=1e-9)
+
+
 def test_evidence_that_points_away_counts_for_nothing():
     evidence, labels = classes(-1.0)
     assert calibration.softmax_temperature(evidence, PRIOR, labels) == pytest.approx(0.0, abs=1e-5)

@@ -104,7 +104,7 @@ def _newton(slopes: Slopes, start: NDArray[np.float64], tolerance: float) -> NDA
         first, second = slopes(t)
         low, high = np.where(first > 0, low, t), np.where(first > 0, t, high)
         following = t - first / np.where(second > 0, second, np.inf)
-        inside = (following > low) & (following < high) & (second > 0)
+        inside = (following >= low) & (following <= high) & (second > 0)  # an end itself: t is the minimum already
         following = np.where(inside, following, (low + high) / 2.0)
         if np.all(np.abs(following - t) <= tolerance * (1.0 + t)):
             return following
