@@ -151,7 +151,14 @@ def summary(found: Sequence[Value]) -> list[dict]:
         # Features that say nothing and get the same score are not told apart either.
         wins = "" if features == "informative" else round(float(np.mean(got >= bar)), 3)
         rows.append({**row, "n_draws": len(got), "wins": wins})
-    return sorted(rows, key=lambda row: (row["score"], -row["n_classes"], row["n_samples"], row["features"]))
+    return ordered(rows)
+
+
+def ordered(rows: Sequence[dict]) -> list[dict]:
+    """Sort rows as they are written."""
+    return sorted(
+        rows, key=lambda row: (row["score"], -row["n_classes"], row["n_samples"], row["features"], row["n_dims"])
+    )
 
 
 def noise_from(rows: Sequence[dict], score: str) -> tuple[float | None, ...]:
@@ -247,14 +254,17 @@ def measure(draws: Sequence[Draw], n_jobs: int) -> list[Value]:
 def main() -> None:
     """Measure, write the table, and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scores", nargs="+", help="which ones; all where it is left out")
+    parser.add_argument("--scores", nargs="+", help="which ones, whose results are replaced; all where it is left out")
     parser.add_argument("--quick", action="store_true", help="few draws; results are not written")
     parser.add_argument("--jobs", type=int, default=available_cores(), help="draws at a time, one thread each")
     parser.add_argument("--show", action="store_true", help="print what was measured last, and measure nothing")
     options = parser.parse_args()
     names = names_of_scores(options.scores)
     rows = read_results() if options.show else summary(measure(plan(names, quick=options.quick), options.jobs))
-    if not options.quick and not options.show and options.scores is None:
+    if not options.quick and not options.show:
+        if options.scores is not None:
+            rows = ordered([*rows, *(row for row in read_results() if row["score"] not in names)])
+            names = names_of_scores(None)
         RESULTS.parent.mkdir(exist_ok=True)
         with RESULTS.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))

@@ -100,9 +100,7 @@ def rank(
     score: Annotated[
         str, typer.Option(help="Score that orders the models, or several: mean_rank:neuralrank,log_me,parc.")
     ] = "neuralrank",
-    also: Annotated[
-        str, typer.Option(help="Further scorers to show, separated by commas.")
-    ] = "log_me,h_score_shrunk,knn",
+    also: Annotated[str, typer.Option(help="Further scorers to show, separated by commas.")] = "log_me,lda_probe,knn",
     probe: Annotated[int, typer.Option(help="Number of samples to use, drawn by class.")] = 2_000,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     layer: Annotated[

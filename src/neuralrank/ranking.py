@@ -40,7 +40,8 @@ from neuralrank.types import (
 from neuralrank.verdict import Trial, Verdict, baselines, ranked_models, summary
 
 DEFAULT_SCORE = "neuralrank"
-DEFAULT_ALSO = ("log_me", "h_score_shrunk", "knn")
+DEFAULT_ALSO = ("log_me", "lda_probe", "knn")
+"""None of them was ever measured to prefer noise."""
 DEFAULT_PROBE = 2_000
 MAX_MEMORY_BYTES = 2**62
 """More than any system takes as a limit would be an error there."""

@@ -70,7 +70,7 @@ def test_json_says_what_is_known_of_the_best_model(rank_photos: RankPhotos) -> N
     assert (best["license"], best["pretraining_data"], best["format"]) == ("MIT", "none", "onnx")
     assert best["interval"][0] < best["score"] < best["interval"][1]
     assert best["warnings"] == []
-    assert list(best["scores"]) == ["neuralrank", "log_me", "h_score_shrunk", "knn"]
+    assert list(best["scores"]) == ["neuralrank", "log_me", "lda_probe", "knn"]
     assert list(best["per_class"]) == list(CLASSES)
     assert sum(row["p_best"] for row in ranking["ranking"]) == pytest.approx(1)
     assert ranking["target"]["label_entropy_bits"] == pytest.approx(2)

@@ -29,7 +29,10 @@ NoiseFrom = tuple[float | None, float | None]
 """Dimensions per sample from which pure noise got a higher score than weakly informative features in more than 5 % of
 draws, at 200 and at 2,000 samples, as measured by `benchmarks/noise.py`; None: at no dimension up to 4,096."""
 Invariance = Literal["sample order", "rotation", "duplicated columns"]
-"""What some scores do not depend on and others do; none depends on label names, scale, offset or dead columns."""
+"""What some scores do not depend on and others do; none depends on label names, scale, offset or dead columns.
+
+Sample order: where a score looks at a part of the samples, which part depends on their order.
+"""
 FEW_SAMPLES = 632
 """Below, a probe is more like one of 200 samples than one of 2,000."""
 

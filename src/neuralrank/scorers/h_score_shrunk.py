@@ -2,6 +2,9 @@
 
 Where we differ from the public code, and why: the trace is taken through the singular values, so no d × d inverse is
 formed; columns that do not vary are dropped first.
+
+What is kept as published: the score carries the factor 1 - a, so features that are white within the noise of few
+samples, for which the intensity a is 1, get 0 however well they tell the classes apart.
 """
 
 from __future__ import annotations
