@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import solve_triangular
 
 from neuralrank.scorers._prepared import Prepared
 from neuralrank.scorers._shrinkage import ledoit_wolf_intensity
@@ -48,15 +48,15 @@ def discriminants(classes: ClassGaussians, covariance: NDArray[np.float64]) -> t
 
     A covariance that is singular to rounding is mended by the least ridge that makes it positive.
     """
-    ridge = 0.0
+    ridge, factor = 0.0, None
     scale = float(np.trace(covariance)) / len(covariance)
-    while True:
+    while factor is None:
         try:
-            factor = cho_factor(covariance + ridge * np.eye(len(covariance)) if ridge else covariance)
-            break
+            factor = np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)) if ridge else covariance)
         except np.linalg.LinAlgError:
             ridge = max(10.0 * ridge, 1e-14 * scale, 1e-300)
-    coefficients = cho_solve(factor, classes.means.T)
+    half = solve_triangular(factor, classes.means.T, lower=True, check_finite=False)
+    coefficients = solve_triangular(factor, half, lower=True, trans="T", check_finite=False)
     intercepts = np.log(classes.priors) - np.einsum("cj,jc->c", classes.means, coefficients) / 2.0
     return coefficients, intercepts
 

@@ -107,10 +107,10 @@ class Prepared:
         return np.asarray(np.einsum("ij,ij->i", self.features, self.features))
 
     @cached_property
-    def unit_features(self) -> NDArray[np.float64]:
-        """Each sample's features divided by their length, shape (n_samples, n_features); 0 at the mean itself."""
+    def inverse_lengths(self) -> NDArray[np.float64]:
+        """1 over the length of each sample's features, shape (n_samples,); 0 at the mean, which has no direction."""
         lengths = np.sqrt(self.squared_lengths)
-        return np.asarray(self.features / np.where(lengths > 0, lengths, 1.0)[:, None])
+        return np.asarray(np.where(lengths > 0, 1.0 / np.where(lengths > 0, lengths, 1.0), 0.0))
 
     @cached_property
     def squares_within(self) -> NDArray[np.float64]:

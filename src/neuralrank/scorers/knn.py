@@ -66,17 +66,17 @@ def knn(
 
 def _nearest(prepared: Prepared, queries: NDArray[np.int64], neighbours: int, metric: str) -> NDArray[np.int64]:
     """Return the indices of the nearest samples outside each query's group, nearest first; -1 where there are none."""
-    if metric == "cosine":
-        points, half_squares = prepared.unit_features, np.zeros(prepared.n_samples)  # equal for all: no order changes
-    else:
-        points, half_squares = prepared.features, 0.5 * prepared.squared_lengths
+    points = prepared.features
     nearest = np.empty((len(queries), neighbours), dtype=np.int64)
     block = max(1, BLOCK_BYTES // (8 * prepared.n_samples))
     for start in range(0, len(queries), block):
         rows = queries[start : start + block]
-        # x·x' - |x'|²/2 falls as the distance grows; a row's own square does not change its order.
+        # x·x' / |x'| falls with the angle, x·x' - |x'|²/2 with the distance; what is a row's own changes no order.
         closeness = points[rows] @ points.T
-        closeness -= half_squares
+        if metric == "cosine":
+            closeness *= prepared.inverse_lengths
+        else:
+            closeness -= prepared.squared_lengths / 2.0
         here = np.arange(len(rows))
         if prepared.groups is None:
             closeness[here, rows] = -np.inf

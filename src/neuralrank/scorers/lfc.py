@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from neuralrank.scorers import scorer
+from neuralrank.scorers._gram import weighted_gram
 from neuralrank.scorers._prepared import Prepared
 from neuralrank.types import Score
 
@@ -28,10 +29,13 @@ def lfc(prepared: Prepared) -> Score:
 
     Cost: O(n · d²), or O(n² · d) for fewer samples than dimensions.
     """
-    units = prepared.unit_features
+    features, inverse = prepared.features, prepared.inverse_lengths
     n_pairs = prepared.n_samples**2
-    gram = units @ units.T if units.shape[0] < units.shape[1] else units.T @ units
-    class_sums = prepared.sum_by_class(units)
+    if len(features) < features.shape[1]:
+        gram = (features @ features.T) * np.outer(inverse, inverse)
+    else:
+        gram = weighted_gram(features, inverse)
+    class_sums = prepared.sum_by_class(features, inverse)
     # Over all pairs (i, j): K = u_i·u_j and L = +1 or -1, so L² = 1 and ΣKL = 2 Σ_c ||Σ_c u||² - ΣK.
     sum_k, squares_k = float(np.sum(class_sums.sum(axis=0) ** 2)), float(np.sum(gram**2))
     sum_kl = 2.0 * float(np.sum(class_sums**2)) - sum_k

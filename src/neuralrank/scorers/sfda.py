@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
+from scipy.sparse.linalg import eigsh
 
 from neuralrank.scorers import scorer
 from neuralrank.scorers._discriminant import ClassGaussians, class_gaussians, discriminants
+from neuralrank.scorers._gram import weighted_gram
 from neuralrank.scorers._prepared import Prepared
 from neuralrank.types import Score
 
 _LEAST_INTENSITY = 1e-10
+_FEW_AXES = 64
 
 
 @scorer(
@@ -53,7 +55,11 @@ def _intensity(within: NDArray[np.float64]) -> float:
     """Return the shrinkage exp(-5 λ), at least 1e-10, with λ the largest eigenvalue."""
     if np.diag(within).max() > -np.log(_LEAST_INTENSITY) / 5.0:  # no more than the largest eigenvalue
         return _LEAST_INTENSITY
-    largest = eigh(within, eigvals_only=True, subset_by_index=[len(within) - 1] * 2)[0]
+    if len(within) < _FEW_AXES:
+        largest = np.linalg.eigvalsh(within)[-1]
+    else:
+        start = np.ones(len(within))  # a start of its own would be drawn anew at every call
+        largest = eigsh(within, k=1, v0=start, tol=1e-10, return_eigenvectors=False)[0]
     return max(float(np.exp(-5.0 * largest)), _LEAST_INTENSITY)
 
 
@@ -81,13 +87,16 @@ def _mixed_posteriors(
     means /= counts[:, None]
     # The sum of (p x + q m)(p x + q m)' over the samples, q = 1 - p.
     cross = (prepared.sum_by_class(left, shares * rest) * values).T @ others
-    weighted = left * shares[:, None]
-    squares = (weighted.T @ weighted) * np.outer(values, values) + cross + cross.T
-    squares += (others.T * np.bincount(labels, weights=rest**2)) @ others
+    cross += (others.T * (np.bincount(labels, weights=rest**2) / 2.0)) @ others
+    squares = weighted_gram(left, shares)  # worked on in place: arrays of d × d numbers are slow to come by
+    squares *= values[:, None]
+    squares *= values
+    squares += cross
+    squares += cross.T
+    squares /= prepared.n_samples
     priors = counts / prepared.n_samples
-    classes = ClassGaussians(
-        means=means, priors=priors, within=squares / prepared.n_samples - (means.T * priors) @ means
-    )
+    squares -= (means.T * priors) @ means
+    classes = ClassGaussians(means=means, priors=priors, within=squares)
     coefficients, intercepts = discriminants(classes, classes.shrunk(intensity, prepared.features.shape[1]))
     logits = left @ (values[:, None] * coefficients)
     logits *= shares[:, None]

@@ -54,8 +54,9 @@ def silhouette(
 
 def _cosine_distances(prepared: Prepared) -> NDArray[np.float64]:
     """Return the sum of the cosine distances of each sample to each class, shape (n_samples, n_classes)."""
-    units = prepared.unit_features
-    sums = prepared.class_counts - units @ prepared.sum_by_class(units).T
+    inverse = prepared.inverse_lengths
+    cosines = prepared.features @ prepared.sum_by_class(prepared.features, inverse).T
+    sums = prepared.class_counts - inverse[:, None] * cosines
     own = (np.arange(prepared.n_samples), prepared.class_indices)
     # A point at the mean has no direction: its distance from itself is 0, from others 1.
     sums[own] -= prepared.squared_lengths == 0
