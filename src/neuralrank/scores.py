@@ -191,6 +191,7 @@ def _packed(sheet: ScoreSheet) -> tuple[NDArray[np.float32], dict[str, Any]]:
     scores = {
         name: {
             "value": score.value,
+            "stderr": score.stderr,
             "per_class": [list(pair) for pair in score.per_class.items()],
             "details": dict(score.details),
             "warnings": list(score.warnings),
@@ -206,6 +207,7 @@ def _unpacked(bits: NDArray[np.float32], metadata: Mapping[str, Any]) -> ScoreSh
     scores = {
         name: Score(
             value=kept["value"],
+            stderr=kept["stderr"],
             per_class=dict(kept["per_class"]),
             details=kept["details"],
             warnings=tuple(kept["warnings"]),

@@ -219,8 +219,12 @@ class Score:
 
     value: float
     terms: NDArray[np.float64] | None = None
-    """Shape (n_samples,); per-sample contributions whose mean is `value`, where the score has them."""
+    """Shape (n_samples,); per-sample contributions whose mean is `value`, where the score has them.
+
+    One for each sample that was looked at, where a score takes a part of them.
+    """
     stderr: float | None = None
+    """Standard error of `value` where it is a mean of terms; groups of samples count once."""
     per_class: Mapping[int, float] = field(default_factory=dict)
     details: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

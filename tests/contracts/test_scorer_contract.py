@@ -391,3 +391,23 @@ def test_a_static_score_is_higher_for_more_and_none_where_nothing_is_known(name,
     component = COMPONENTS[name]
     assert component.of_record(large) > component.of_record(small)
     assert component.of_record(unknown) is None
+
+
+def test_the_standard_error_is_that_of_the_mean_of_the_terms():
+    rng = np.random.default_rng(0)
+    labels = np.arange(400) % 4
+    features = rng.normal(size=(4, 5))[labels] + rng.normal(size=(400, 5))
+    result = score("neuralrank", features, labels)
+    assert result.terms is not None
+    assert result.stderr == pytest.approx(result.terms.std(ddof=1) / 20)
+    assert score("log_me", features, labels).stderr is None  # no mean of terms
+
+
+def test_samples_of_one_group_count_once_in_the_standard_error():
+    rng = np.random.default_rng(1)
+    labels = np.arange(100) % 4
+    features = rng.normal(size=(4, 5))[labels] + rng.normal(size=(100, 5))
+    alone = score("silhouette", features, labels)
+    fourfold = score("silhouette", np.repeat(features, 4, axis=0), np.repeat(labels, 4), groups=np.arange(400) // 4)
+    assert alone.stderr is not None
+    assert fourfold.stderr == pytest.approx(alone.stderr, rel=0.05)  # a copy is nearer to its own class

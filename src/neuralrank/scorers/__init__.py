@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from neuralrank import registry
 from neuralrank.errors import DataError, UsageError
@@ -23,8 +24,18 @@ from neuralrank.types import ModelRecord, Score, Task
 
 Formula = Callable[..., Score]
 Needs = Literal["features", "probabilities", "logits"]
-Family = Literal["discriminating power", "separability", "Gaussian", "evidence", "similarity", "probe", "head",
-                 "label-free", "static"]  # fmt: skip
+Family = Literal[
+    "discriminating power",
+    "separability",
+    "Gaussian",
+    "evidence",
+    "similarity",
+    "probe",
+    "head",
+    "label-free",
+    "static",
+    "other",
+]
 NoiseFrom = tuple[float | None, float | None]
 """Dimensions per sample from which pure noise got a higher score than weakly informative features in more than 5 % of
 draws, at 200 and at 2,000 samples, as measured by `benchmarks/noise.py`; None: at no dimension up to 4,096."""
@@ -79,7 +90,11 @@ class Scorer:
         self._check_options(options)
         result = self.formula(prepared, **options)
         warning = self.noise_warning(prepared)
-        return result if warning is None else dataclasses.replace(result, warnings=(*result.warnings, warning))
+        return dataclasses.replace(
+            result,
+            stderr=result.stderr if result.terms is None else _standard_error(result.terms, prepared.groups),
+            warnings=result.warnings if warning is None else (*result.warnings, warning),
+        )
 
     def noise_warning(self, prepared: Prepared) -> str | None:
         """Return a sentence where this score may prefer noise, None elsewhere."""
@@ -154,11 +169,21 @@ class StaticScorer:
         return self(prepared)
 
 
+def _standard_error(terms: NDArray[np.float64], groups: NDArray[np.int64] | None) -> float:
+    """Return the standard error of the mean of the terms; those of one group are summed, for they are not independent.
+
+    Terms of a part of the samples stand alone.
+    """
+    away = terms - terms.mean()
+    sums = away if groups is None or len(groups) != len(terms) else np.bincount(groups, weights=away)
+    return float(np.sqrt(np.sum(sums**2) * len(sums) / max(len(sums) - 1, 1)) / len(terms))
+
+
 def scorer(
     *,
-    family: Family,
     tasks: Collection[Task],
     paper: str,
+    family: Family = "other",
     needs: Needs = "features",
     invariances: Collection[Invariance] = ("sample order", "rotation"),
     noise_from: NoiseFrom = (None, None),
