@@ -133,7 +133,7 @@ def test_several_regression_targets_give_the_mean_held_out_r_squared():
 def test_the_search_on_some_of_the_samples_finds_the_value_of_the_search_on_all(golden, monkeypatch, problem):
     features, labels, _ = golden(problem, "own.ridge_loo_acc")
     some = score("neuralrank", features, labels)
-    monkeypatch.setattr("neuralrank.scorers.neuralrank._search_rows", lambda prepared: None)
+    monkeypatch.setattr("neuralrank.scorers.neuralrank._some_rows", lambda *_: None)
     everything = score("neuralrank", features, labels)
     assert some.value == pytest.approx(everything.value, abs=2e-4)
     assert some.value <= everything.value + 1e-6
@@ -141,9 +141,10 @@ def test_the_search_on_some_of_the_samples_finds_the_value_of_the_search_on_all(
 
 def test_large_problems_are_searched_on_some_of_the_samples():
     prepared = prepare(np.random.default_rng(0).normal(size=(5000, 3)), np.arange(5000) % 100)
-    rows = neuralrank_file._search_rows(prepared)
+    rows = neuralrank_file._some_rows(prepared, 400)
     assert rows is not None
     assert np.bincount(prepared.labels[rows.indices]).tolist() == [4] * 100
+    assert neuralrank_file._some_rows(prepared, 5000) is None
 
 
 def test_terms_average_to_the_value_and_classes_recombine_to_it():

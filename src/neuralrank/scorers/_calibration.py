@@ -35,6 +35,7 @@ def softmax_temperature(
         start: where the search begins.
         tolerance: relative, of the result.
     """
+    evidence = _below_zero(evidence)
     mean_own = float(evidence[np.arange(len(labels)), labels].mean())
 
     def slopes(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -57,12 +58,11 @@ def softmax_losses(
 ) -> NDArray[np.float64]:
     """Return -log p of each sample's own class in nats, shape (n_samples,)."""
     losses = np.empty(len(labels))
+    evidence = _below_zero(evidence)
     for block in _blocks(evidence):
         part, own = evidence[block], labels[block]
-        shift = _shift(part, log_prior, t)
-        sums = _weights(part, log_prior, t, shift).sum(axis=1)
-        own_logits = log_prior[own] + t * part[np.arange(len(own)), own] - shift
-        losses[block] = np.log(sums) - own_logits
+        own_logits = log_prior[own] + t * part[np.arange(len(own)), own]
+        losses[block] = np.log(_weights(part, log_prior, t).sum(axis=1)) - own_logits
     return losses
 
 
@@ -117,21 +117,15 @@ def _blocks(evidence: NDArray[np.float64]) -> list[slice]:
     return [slice(start, start + n_rows) for start in range(0, len(evidence), n_rows)]
 
 
-def _shift(evidence: NDArray[np.float64], log_prior: NDArray[np.float64], t: float) -> NDArray[np.float64]:
-    """Return what is taken off the logits of each row against overflow, shape (n_samples,)."""
-    return np.asarray(np.max(t * evidence, axis=1) + log_prior.max())
+def _below_zero(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the evidence less the largest of each row: the softmax is the same, and its powers of e are at most 1."""
+    return np.asarray(evidence - evidence.max(axis=1, keepdims=True))
 
 
-def _weights(
-    evidence: NDArray[np.float64],
-    log_prior: NDArray[np.float64],
-    t: float,
-    shift: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
-    """Return exp(log prior + t · evidence - shift), a new array."""
+def _weights(evidence: NDArray[np.float64], log_prior: NDArray[np.float64], t: float) -> NDArray[np.float64]:
+    """Return exp(log prior + t · evidence), a new array."""
     logits = t * evidence
     logits += log_prior
-    logits -= (_shift(evidence, log_prior, t) if shift is None else shift)[:, None]
     return np.asarray(np.exp(logits, out=logits))
 
 

@@ -24,11 +24,11 @@ from neuralrank.types import Score
 
 # Relative to the mean squared singular value: from almost no shrinkage to almost no fit.
 _LOG10_PENALTIES = np.arange(-6.0, 4.0)
-_REFINEMENTS = (0.5, 0.25)
 _NOTHING_GAINED = 1e-7  # nats
-_SEARCH_ELEMENTS = 20_000
-_SEARCH_SAMPLES = (400, 1_000)
-"""Penalties are compared on about as many held-out predictions of so many samples; the score itself is of all."""
+_COARSE, _FINE = 400, 1_000
+"""Samples on which penalties are compared, decades apart and closer; the score itself is of all samples."""
+_FINE_ELEMENTS = 20_000
+"""Held-out predictions that the finer comparison makes do with, where there are many classes."""
 _ROUGH, _EXACT = 0.03, 1e-3
 """Tolerances of Newton's last step: what is left of the error is about its square."""
 
@@ -69,16 +69,14 @@ def neuralrank(prepared: Prepared) -> Score:
     Cost: the one decomposition plus O(n · rank · k).
     """
     unit = float(np.mean(prepared.spectrum.values**2))
-    rows = _search_rows(prepared)
 
-    def fits(log10_penalties: Sequence[float], start: _Fit | None) -> list[_Fit]:
-        penalties = [unit * 10.0**at for at in log10_penalties]
+    def fits(log10_penalties: Sequence[float], rows: Rows | None, start: _Fit | None = None) -> list[_Fit]:
         found: list[_Fit] = []
-        for evidence in held_out_ridges(prepared, penalties, rows):
+        for evidence in held_out_ridges(prepared, [unit * 10.0**at for at in log10_penalties], rows):
             found.append(_fitted(prepared, evidence, rows, found[-1] if found else start, _ROUGH))
         return found
 
-    best_at, best = _best_penalty(fits)
+    best_at, best = _best_penalty(prepared, fits)
     best = _fitted(prepared, held_out_ridges(prepared, [unit * 10.0**best_at])[0], None, best, _EXACT)
     details = {"accuracy": _accuracy(best, prepared), "penalty": 10.0**best_at}
     if best.inverse_temperature.size == 1:
@@ -87,24 +85,26 @@ def neuralrank(prepared: Prepared) -> Score:
     return Score(value=float(terms.mean()), terms=terms, per_class=_per_class(best, prepared), details=details)
 
 
-def _search_rows(prepared: Prepared) -> Rows | None:
-    """Return the samples on which penalties are compared, None for all."""
-    wanted = int(np.clip(_SEARCH_ELEMENTS // len(prepared.target_means), *_SEARCH_SAMPLES))
-    if prepared.groups is not None or prepared.n_samples <= wanted:
-        return None
-    return take_rows(prepared, draw_samples(prepared, wanted, "neuralrank")[0])
-
-
-def _best_penalty(fits: Callable[[Sequence[float], _Fit | None], list[_Fit]]) -> tuple[float, _Fit]:
-    """Return the best log10 penalty and its fit: a coarse grid, then halved steps to both sides of the best."""
-    grid = _LOG10_PENALTIES.tolist()
-    tried = dict(zip(grid, fits(grid, None), strict=True))
-    for step in _REFINEMENTS:
+def _best_penalty(prepared: Prepared, fits: Callable[..., list[_Fit]]) -> tuple[float, _Fit]:
+    """Return the best log10 penalty and its fit: the best decade first, then halved steps to both sides."""
+    decades = _LOG10_PENALTIES.tolist()
+    found = fits(decades, _some_rows(prepared, _COARSE))
+    decade = max(range(len(decades)), key=lambda place: found[place].value)
+    rows = _some_rows(prepared, max(_COARSE, min(_FINE, _FINE_ELEMENTS // len(prepared.target_means))))
+    tried: dict[float, _Fit] = {}
+    best = decades[decade]
+    for around in ((-0.5, 0.0, 0.5), (-0.25, 0.25)):
+        penalties = [best + step for step in around]
+        tried |= zip(penalties, fits(penalties, rows, tried.get(best, found[decade])), strict=True)
         best = max(tried, key=lambda at: tried[at].value)
-        around = [best - step, best + step]
-        tried |= zip(around, fits(around, tried[best]), strict=True)
-    best = max(tried, key=lambda at: tried[at].value)
     return best, tried[best]
+
+
+def _some_rows(prepared: Prepared, n_rows: int) -> Rows | None:
+    """Return some of the samples, drawn by class with the seed; None for all, where they are few or in groups."""
+    if prepared.groups is not None or prepared.n_samples <= n_rows:
+        return None
+    return take_rows(prepared, draw_samples(prepared, n_rows, "neuralrank")[0])
 
 
 def _fitted(
