@@ -1,6 +1,6 @@
 """Measure what every score costs: CPU and wall seconds with one thread and two, memory, and beside public code.
 
-    python benchmarks/scores.py [--quick] [--parts base score set pairs beside] [--sizes 10000]
+    python benchmarks/scores.py [--quick] [--parts base score set pairs beside] [--sizes 10000] [--scores knn]
 
 Every measurement is a process of its own (`scores_worker.py`), on the same arrays: rectified normal features of three
 sizes. Rows that were measured again replace those in benchmarks/results/score_timings.csv; the Markdown tables on
@@ -131,6 +131,11 @@ def tasks(part: str, size: Size, reference: Path) -> list[dict]:
     return [{"name": name, "options": options} for name, options in chosen + everything]
 
 
+def chosen(found: list[dict], part: str, names: Sequence[str] | None) -> list[dict]:
+    """Return the tasks of the scores asked for; those of the other parts all."""
+    return [task for task in found if not names or part not in ("score", "beside") or task["name"] in names]
+
+
 def can_run(public: str, reference: Path) -> bool:
     """Return whether a public implementation is there."""
     return not public.startswith("transformer-ranker") or (reference / "transformer_ranker").is_dir()
@@ -171,7 +176,7 @@ def wait_for_cores(wanted: int, patience: float) -> str:
     while Path("/proc/stat").exists():
         before = idle_ticks()
         time.sleep(0.5)
-        free = (idle_ticks() - before) / os.sysconf("SC_CLK_TCK") / 0.5
+        free = min((idle_ticks() - before) / os.sysconf("SC_CLK_TCK") / 0.5, os.cpu_count() or 1)
         if free > wanted - 0.2 or time.monotonic() > give_up:
             return f"{free:.1f}"
     return ""
@@ -189,7 +194,7 @@ def measure_size(size: Size, parts: Sequence[str], options: argparse.Namespace) 
         write_inputs(size, folder)
         wanted = [part for part in ("base", "set", "pairs", "beside", "score") if part in parts or part == "base"]
         for part in wanted:
-            for task in tasks(part, size, options.reference):
+            for task in chosen(tasks(part, size, options.reference), part, options.scores):
                 too_slow = False
                 for threads in sorted(THREADS, reverse=part != "base"):
                     for environment in environments(part):
@@ -414,6 +419,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="the smallest size only; results go to --out")
     parser.add_argument("--parts", nargs="*", default=["base", "set", "pairs", "beside", "score"])
     parser.add_argument("--sizes", nargs="+", type=int, help="numbers of samples; all three where it is left out")
+    parser.add_argument("--scores", nargs="+", help="which ones, of the parts score and beside; all if left out")
     parser.add_argument("--out", type=Path, default=Path("bench-out"))
     parser.add_argument(
         "--reference", type=Path, default=Path("bench-out/reference"), help="transformer-ranker's folder"
