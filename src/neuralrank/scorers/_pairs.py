@@ -10,6 +10,7 @@ from neuralrank.scorers._prepared import Prepared
 
 BLOCK_BYTES = 64 * 2**20
 """Bound of one block of pairs; a few of them are alive at once."""
+_PARTS, _LEAST_ROWS = 16, 128
 
 
 def draw_samples(
@@ -59,20 +60,36 @@ def distances_to_classes(points: NDArray[np.float64], labels: NDArray[np.int64],
         Shape (n_samples, n_classes).
     """
     order = np.argsort(labels, kind="stable")
+    grouped, classes = points[order], labels[order]
     starts = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=n_classes))[:-1]])
-    grouped = points[order]
     squares = np.einsum("ij,ij->i", grouped, grouped)
-    sums = np.empty((len(points), n_classes))
-    block = max(1, BLOCK_BYTES // (8 * len(points)))
-    for start in range(0, len(points), block):
-        rows = slice(start, start + block)
-        distances = grouped[rows] @ grouped.T
-        distances *= -2.0
-        distances += squares[rows, None]
-        distances += squares
-        np.maximum(distances, 0.0, out=distances)
-        here = np.arange(len(distances))
-        distances[here, start + here] = 0.0  # a sample's distance from itself, without rounding
-        np.sqrt(distances, out=distances)
-        sums[order[rows]] = np.add.reduceat(distances, starts, axis=1)
-    return sums
+    sums = np.zeros((len(points), n_classes))
+    n_rows = max(1, min(BLOCK_BYTES // (8 * len(points)), max(_LEAST_ROWS, len(points) // _PARTS)))
+    for start in range(0, len(points), n_rows):
+        # Each pair once: a block of samples, in the order of the classes, against itself and all that follow.
+        stop = min(start + n_rows, len(points))
+        distances = _distances(grouped[start:stop], grouped[start:], squares[start:stop], squares[start:])
+        first, last = classes[start], classes[stop - 1]
+        sums[start:stop, first:] += np.add.reduceat(distances, np.maximum(starts[first:] - start, 0), axis=1)
+        if stop < len(points):
+            places = np.maximum(starts[first : last + 1] - start, 0)
+            sums[stop:, first : last + 1] += np.add.reduceat(distances[:, stop - start :], places, axis=0).T
+    unsorted = np.empty_like(sums)
+    unsorted[order] = sums
+    return unsorted
+
+
+def _distances(
+    rows: NDArray[np.float64],
+    columns: NDArray[np.float64],
+    row_squares: NDArray[np.float64],
+    column_squares: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the Euclidean distances of samples to themselves, the first of the columns, and to others."""
+    distances = rows @ columns.T
+    distances *= -2.0
+    distances += row_squares[:, None]
+    distances += column_squares
+    np.maximum(distances, 0.0, out=distances)
+    np.fill_diagonal(distances, 0.0)  # a sample's distance from itself, without rounding
+    return np.sqrt(distances, out=distances)

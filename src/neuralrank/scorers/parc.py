@@ -46,9 +46,14 @@ def parc(prepared: Prepared, *, max_samples: int = 2_000) -> Score:
     """
     chosen, notes = draw_samples(prepared, max_samples, "parc")
     pairs = np.tril_indices(len(chosen), -1)
-    points = prepared.features / np.sqrt(np.einsum("ij,ij->j", prepared.features, prepared.features))
-    features = 1.0 - _row_correlations(points[chosen])[pairs]
-    return Score(value=_spearman(features, _label_distances(prepared, chosen)[pairs]), warnings=notes)
+    points = prepared.features[chosen] / np.sqrt(np.einsum("ij,ij->j", prepared.features, prepared.features))
+    features = 1.0 - _row_correlations(points)[pairs]
+    if prepared.task == "classification":
+        labels = prepared.labels[chosen]
+        value = _spearman_of_two_kinds(features, (labels[:, None] == labels)[pairs])
+    else:
+        value = _spearman(features, _label_distances(prepared, chosen)[pairs])
+    return Score(value=value, warnings=notes)
 
 
 def _row_correlations(rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -61,10 +66,21 @@ def _row_correlations(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(units @ units.T)
 
 
+def _spearman_of_two_kinds(values: NDArray[np.float64], low: NDArray[np.bool_]) -> float:
+    """Return Spearman's correlation with something that has one value where `low` and a higher one elsewhere.
+
+    The sum of the midranks of the low ones is all it takes, which needs a sort and no order.
+    """
+    n_values, n_low = len(values), int(np.count_nonzero(low))
+    ordered, chosen = np.sort(values), np.sort(values[low])
+    ranks = (np.searchsorted(ordered, chosen, "left") + np.searchsorted(ordered, chosen, "right") + 1) / 2.0
+    ties = np.diff(np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))).astype(np.float64)
+    spread = (float(n_values) ** 3 - float(np.sum(ties**3))) / 12.0
+    spread *= n_low * (n_values - n_low) / n_values
+    return (n_low * (n_values + 1) / 2.0 - float(ranks.sum())) / np.sqrt(spread) if spread > 0 else 0.0
+
+
 def _label_distances(prepared: Prepared, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
-    if prepared.task == "classification":
-        labels = prepared.labels[chosen]
-        return np.asarray(labels[:, None] != labels, dtype=np.float64)
     targets = prepared.targets[chosen]
     if prepared.task == "multilabel" and targets.shape[1] > 2:
         return np.asarray(np.round(1.0 - _row_correlations(targets), _TIE_DIGITS))
