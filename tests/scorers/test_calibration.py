@@ -50,8 +50,9 @@ def test_evidence_without_a_mistake_counts_as_much_as_it_may():
 @pytest.mark.parametrize("t", [0.0, 1.0, 1e3])
 def test_losses_are_those_of_a_softmax(t):
     evidence, labels = classes(1.0)
-    losses = calibration.softmax_losses(evidence, PRIOR, labels, t)
+    losses, right = calibration.softmax_losses(evidence, PRIOR, labels, t)
     assert losses.mean() == pytest.approx(mean_loss(t, evidence, labels), rel=1e-9)
+    assert right.tolist() == ((PRIOR + t * evidence).argmax(axis=1) == labels).tolist()
 
 
 def test_each_label_has_a_temperature_and_losses_of_its_own():

@@ -55,15 +55,16 @@ def softmax_temperature(
 
 def softmax_losses(
     evidence: NDArray[np.float64], log_prior: NDArray[np.float64], labels: NDArray[np.int64], t: float
-) -> NDArray[np.float64]:
-    """Return -log p of each sample's own class in nats, shape (n_samples,)."""
-    losses = np.empty(len(labels))
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return -log p of each sample's own class in nats, and whether it is the most probable; shapes (n_samples,)."""
+    losses, right = np.empty(len(labels)), np.empty(len(labels), dtype=bool)
     evidence = _below_zero(evidence)
     for block in _blocks(evidence):
         part, own = evidence[block], labels[block]
-        own_logits = log_prior[own] + t * part[np.arange(len(own)), own]
-        losses[block] = np.log(_weights(part, log_prior, t).sum(axis=1)) - own_logits
-    return losses
+        weights = _weights(part, log_prior, t)
+        losses[block] = np.log(weights.sum(axis=1)) - log_prior[own] - t * part[np.arange(len(own)), own]
+        right[block] = weights.argmax(axis=1) == own
+    return losses, right
 
 
 def sigmoid_temperatures(

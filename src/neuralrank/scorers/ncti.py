@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 
 from neuralrank.scorers import scorer
 from neuralrank.scorers._discriminant import class_gaussians, discriminants
@@ -45,7 +44,7 @@ def ncti(prepared: Prepared) -> Score:
     labels = prepared.class_indices
     spread, posteriors = collapse(prepared)
     compactness = sum(
-        float(np.linalg.norm(posteriors[rows], ord="nuc"))
+        _nuclear_norm(posteriors[rows])
         for rows in np.split(np.argsort(labels, kind="stable"), np.cumsum(prepared.class_counts)[:-1])
     )
     log_compactness = float(np.log(compactness / np.sqrt(prepared.class_counts).sum()))
@@ -77,5 +76,11 @@ def collapse(prepared: Prepared) -> tuple[NDArray[np.float64], NDArray[np.float6
     n_axes = min(prepared.n_classes - 1, len(values))
     # Between the classes, whitened: the nonzero eigenvalues of W⁻¹ B are those of the k × k matrix of the means.
     whitened = np.sqrt(classes.priors)[:, None] * (classes.means @ coefficients) * np.sqrt(classes.priors)
-    ratios = np.maximum(eigh((whitened + whitened.T) / 2.0, eigvals_only=True)[::-1][:n_axes], 0.0)
+    ratios = np.maximum(np.linalg.eigvalsh((whitened + whitened.T) / 2.0)[::-1][:n_axes], 0.0)
     return np.sqrt(prepared.n_samples * (1.0 + ratios)), posteriors
+
+
+def _nuclear_norm(matrix: NDArray[np.float64]) -> float:
+    """Return the sum of the singular values, through the smaller Gram matrix: half the time of a decomposition."""
+    gram = matrix @ matrix.T if len(matrix) < matrix.shape[1] else matrix.T @ matrix
+    return float(np.sum(np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0.0))))

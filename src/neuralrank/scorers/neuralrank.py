@@ -29,7 +29,7 @@ _COARSE, _FINE = 400, 1_000
 """Samples on which penalties are compared, decades apart and closer; the score itself is of all samples."""
 _FINE_ELEMENTS = 20_000
 """Held-out predictions that the finer comparison makes do with, where there are many classes."""
-_ROUGH, _EXACT = 0.03, 1e-3
+_ROUGH, _EXACT = 0.03, 0.01
 """Tolerances of Newton's last step: what is left of the error is about its square."""
 
 
@@ -39,8 +39,8 @@ class _Fit:
 
     terms: NDArray[np.float64]
     """Shape (n_rows, n_problems): 1 - loss / loss of the class frequencies; one problem, or one a label or target."""
-    predictions: NDArray[np.float64]
-    """Logits of the classes, log odds of the labels, or values."""
+    accuracy: float
+    """Held-out accuracy of the classes, or of the labels on average; R² for regression."""
     inverse_temperature: NDArray[np.float64]
 
     @property
@@ -78,7 +78,7 @@ def neuralrank(prepared: Prepared) -> Score:
 
     best_at, best = _best_penalty(prepared, fits)
     best = _fitted(prepared, held_out_ridges(prepared, [unit * 10.0**best_at])[0], None, best, _EXACT)
-    details = {"accuracy": _accuracy(best, prepared), "penalty": 10.0**best_at}
+    details = {"accuracy": best.accuracy, "penalty": 10.0**best_at}
     if best.inverse_temperature.size == 1:
         details["inverse_temperature"] = float(best.inverse_temperature[0])
     terms = best.terms.mean(axis=1)
@@ -120,11 +120,8 @@ def _fitted(
     if prepared.task == "multilabel":
         return _of_labels(prepared, evidence, targets, start, tolerance)
     errors = (targets - prepared.target_means - evidence) ** 2
-    return _Fit(
-        terms=1.0 - errors / (prepared.target_squares / prepared.n_samples),
-        predictions=evidence,
-        inverse_temperature=np.ones(1),
-    )
+    terms = 1.0 - errors / (prepared.target_squares / prepared.n_samples)
+    return _Fit(terms=terms, accuracy=float(terms.mean()), inverse_temperature=np.ones(1))
 
 
 def _of_classes(
@@ -140,15 +137,15 @@ def _of_classes(
     t = calibration.softmax_temperature(
         evidence, log_prior, labels, start=float(start.inverse_temperature[0]) if start else 1.0, tolerance=tolerance
     )
-    losses = calibration.softmax_losses(evidence, log_prior, labels, t)
+    losses, right = calibration.softmax_losses(evidence, log_prior, labels, t)
     if losses.mean() > -log_prior[labels].mean() - _NOTHING_GAINED:
         # Held-out fits of noise point away from the left-out label: at t near 0 their order alone would give an
         # accuracy of zero, where the honest prediction is the most frequent class.
-        t, losses = 0.0, -log_prior[labels]
+        t, losses, right = 0.0, -log_prior[labels], labels == log_prior.argmax()
     # Entropy and losses are both in nats here: their ratio has no unit.
     return _Fit(
         terms=(1.0 - losses / entropy)[:, None],
-        predictions=evidence,
+        accuracy=float(right.mean()),
         inverse_temperature=np.array([t]),
     )
 
@@ -168,25 +165,9 @@ def _of_labels(
     losses = calibration.sigmoid_losses(evidence, log_odds, targets, t)
     prior_losses = calibration.sigmoid_losses(evidence, log_odds, targets, np.zeros_like(t))
     nothing = losses.mean(axis=0) > prior_losses.mean(axis=0) - _NOTHING_GAINED
-    losses = np.where(nothing, prior_losses, losses)
-    return _Fit(
-        terms=1.0 - losses / entropies,
-        predictions=evidence,
-        inverse_temperature=np.where(nothing, 0.0, t),
-    )
-
-
-def _accuracy(fit: _Fit, prepared: Prepared) -> float:
-    """Return the held-out accuracy: of classes, of labels on average, or R²."""
-    if prepared.task == "regression":
-        return fit.value
-    prior = np.log(prepared.target_means)
-    if prepared.task == "classification":
-        logits = fit.inverse_temperature[0] * fit.predictions
-        logits += prior
-        return float(np.mean(logits.argmax(axis=1) == prepared.labels))
-    log_odds = prior - np.log1p(-prepared.target_means) + fit.inverse_temperature * fit.predictions
-    return float(np.mean((log_odds > 0) == prepared.targets.astype(bool)))
+    losses, t = np.where(nothing, prior_losses, losses), np.where(nothing, 0.0, t)
+    right = (log_odds + t * evidence > 0) == targets.astype(bool)
+    return _Fit(terms=1.0 - losses / entropies, accuracy=float(right.mean()), inverse_temperature=t)
 
 
 def _per_class(fit: _Fit, prepared: Prepared) -> dict[int, float]:
