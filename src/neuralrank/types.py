@@ -218,7 +218,7 @@ class Score:
     """One score of one set of features; higher is better."""
 
     value: float
-    terms: NDArray[np.float64] | None = None
+    terms: NDArray[np.float64] | None = field(default=None, repr=False)
     """Shape (n_samples,); per-sample contributions whose mean is `value`, where the score has them.
 
     One for each sample that was looked at, where a score takes a part of them.

@@ -411,3 +411,13 @@ def test_samples_of_one_group_count_once_in_the_standard_error():
     fourfold = score("silhouette", np.repeat(features, 4, axis=0), np.repeat(labels, 4), groups=np.arange(400) // 4)
     assert alone.stderr is not None
     assert fourfold.stderr == pytest.approx(alone.stderr, rel=0.05)  # a copy is nearer to its own class
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_values_and_details_are_plain_floats(name):
+    rng = np.random.default_rng(2)
+    labels = np.arange(60) % 3
+    features = rng.normal(size=(3, 8))[labels] + rng.normal(size=(60, 8))
+    result = score(name, features, labels, logits=rng.normal(size=(60, 5)))
+    assert {type(value) for value in (result.value, *result.details.values())} == {float}
+    assert "terms" not in repr(result)  # one number a sample

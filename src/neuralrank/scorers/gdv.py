@@ -47,4 +47,4 @@ def gdv(prepared: Prepared, *, max_samples: int = 5_000) -> Score:
     within = np.diag(of_classes)[several] / (counts[several] * (counts[several] - 1))
     between = (of_classes / np.outer(counts, counts))[~np.eye(n_classes, dtype=bool)]
     mean_within = float(within.mean()) if len(within) else 0.0
-    return Score(value=(float(between.mean()) - mean_within) / np.sqrt(points.shape[1]), warnings=notes)
+    return Score(value=(float(between.mean()) - mean_within) / float(np.sqrt(points.shape[1])), warnings=notes)

@@ -77,7 +77,7 @@ def _spearman_of_two_kinds(values: NDArray[np.float64], low: NDArray[np.bool_]) 
     ties = np.diff(np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]]))).astype(np.float64)
     spread = (float(n_values) ** 3 - float(np.sum(ties**3))) / 12.0
     spread *= n_low * (n_values - n_low) / n_values
-    return (n_low * (n_values + 1) / 2.0 - float(ranks.sum())) / np.sqrt(spread) if spread > 0 else 0.0
+    return (n_low * (n_values + 1) / 2.0 - float(ranks.sum())) / float(np.sqrt(spread)) if spread > 0 else 0.0
 
 
 def _label_distances(prepared: Prepared, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
