@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from neuralrank.scorers._folds import deal
+
 CONFIDENCE = 0.95
 N_DRAWS = 2_000
 N_BLOCKS = 20
@@ -48,12 +50,18 @@ def confidence(terms: NDArray[np.float64], groups: NDArray[np.int64] | None, *, 
     sums, sizes = _sum_by_group(terms, groups)
     scores = sums.sum(axis=1) / sizes.sum()
     deviations = sums - scores[:, None] * sizes
-    half_width = _quantile(len(sizes)) * _standard_errors(deviations, sizes)
+    quantile = _quantile(len(sizes))
+    half_width = quantile * _standard_errors(deviations, sizes)
+
+    def apart(leader: int, model: int) -> bool:
+        error = float(_standard_errors(deviations[leader] - deviations[model], sizes))
+        return bool(scores[leader] - scores[model] > quantile * error)
+
     return Confidence(
         low=scores - half_width,
         high=scores + half_width,
-        p_best=_probability_best(sums, sizes, seed),
-        tie_group=_tie_groups(scores, deviations, sizes),
+        p_best=_shares_of_wins(_draws(sums, sizes, seed)),
+        tie_group=_tie_groups(len(scores), apart),
     )
 
 
@@ -83,19 +91,15 @@ def combined_confidence(
     whole = combine(np.stack([part.mean(axis=1) for part in terms], axis=-1)[None])[0]
     tails = (1.0 - CONFIDENCE) / 2.0
     low, high = np.quantile(drawn, (tails, 1.0 - tails), axis=0)
-    best = drawn >= drawn.max(axis=1, keepdims=True) - 1e-12
-    ties = np.ones(len(whole), dtype=np.int64)
-    leader = 0
-    for model in range(1, len(whole)):
-        apart = np.mean(drawn[:, model] >= drawn[:, leader] - 1e-12) < tails
-        if apart:
-            leader = model
-        ties[model] = ties[model - 1] + apart
+
+    def apart(leader: int, model: int) -> bool:
+        return bool(np.mean(drawn[:, model] >= drawn[:, leader] - 1e-12) < tails)
+
     return Confidence(
         low=np.minimum(low, whole),
         high=np.maximum(high, whole),
-        p_best=np.mean(best / best.sum(axis=1, keepdims=True), axis=0),
-        tie_group=ties,
+        p_best=_shares_of_wins(drawn),
+        tie_group=_tie_groups(len(whole), apart),
     )
 
 
@@ -122,16 +126,8 @@ def jackknife_terms(
     Returns:
         Shape (n_blocks,).
     """
-    units = np.arange(len(labels)) if groups is None else groups
-    n_units = int(units.max()) + 1
-    first = np.full(n_units, len(labels))
-    np.minimum.at(first, units, np.arange(len(labels)))
-    shuffled = np.random.default_rng(seed).permutation(n_units)
-    by_class = shuffled[np.argsort(labels[first[shuffled]], kind="stable")]
-    n_blocks = min(N_BLOCKS, n_units)
-    block_of_unit = np.empty(n_units, dtype=np.int64)
-    block_of_unit[by_class] = np.arange(n_units) % n_blocks
-    blocks = block_of_unit[units]
+    blocks = deal(labels, groups, N_BLOCKS, seed=seed)
+    n_blocks = int(blocks.max()) + 1
     without = np.array([value(np.flatnonzero(blocks != block)) for block in range(n_blocks)])
     pseudo = n_blocks * whole - (n_blocks - 1) * without
     return np.asarray(pseudo - pseudo.mean() + whole)
@@ -159,25 +155,20 @@ def _quantile(n_groups: int) -> float:
     return float(stdtrit(max(n_groups - 1, 1), (1 + CONFIDENCE) / 2))
 
 
-def _tie_groups(
-    scores: NDArray[np.float64], deviations: NDArray[np.float64], sizes: NDArray[np.float64]
-) -> NDArray[np.int64]:
+def _tie_groups(n_models: int, apart: Callable[[int, int], bool]) -> NDArray[np.int64]:
     """Number the tie groups from the top; a group's first model is the one its others are compared with."""
-    ties = np.ones(len(scores), dtype=np.int64)
+    ties = np.ones(n_models, dtype=np.int64)
     leader = 0
-    quantile = _quantile(len(sizes))
-    for model in range(1, len(scores)):
-        error = float(_standard_errors(deviations[leader] - deviations[model], sizes))
-        apart = scores[leader] - scores[model] > quantile * error
-        if apart:
+    for model in range(1, n_models):
+        told = apart(leader, model)
+        if told:
             leader = model
-        ties[model] = ties[model - 1] + apart
+        ties[model] = ties[model - 1] + told
     return ties
 
 
-def _probability_best(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Return the share of draws in which each model's score is the highest."""
-    drawn = _draws(sums, sizes, seed)
+def _shares_of_wins(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share of draws, shape (n_draws, n_models), in which each model's score is the highest."""
     best = drawn >= drawn.max(axis=1, keepdims=True) - 1e-12
     return np.asarray(np.mean(best / best.sum(axis=1, keepdims=True), axis=0))  # exact copies share the win
 

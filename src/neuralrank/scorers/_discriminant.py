@@ -61,11 +61,21 @@ def discriminants(classes: ClassGaussians, covariance: NDArray[np.float64]) -> t
     return coefficients, intercepts
 
 
-def own_posteriors(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the posterior probability of each sample's own class, shape (n_samples,); overwrites the logits."""
+def posteriors(
+    prepared: Prepared, coefficients: NDArray[np.float64], intercepts: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the posterior of every class by discriminants in the first axes, shape (n_samples, n_classes)."""
+    n_axes = len(coefficients)
+    scaled = prepared.spectrum.values[:n_axes, None] * coefficients
+    return softmax(prepared.spectrum.left[:, :n_axes] @ scaled + intercepts)
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn logits into probabilities, in place: there may be many of them."""
     logits -= logits.max(axis=1, keepdims=True)
     np.exp(logits, out=logits)
-    return np.asarray(logits[np.arange(len(labels)), labels] / logits.sum(axis=1))
+    logits /= logits.sum(axis=1, keepdims=True)
+    return logits
 
 
 def within_intensity(prepared: Prepared, classes: ClassGaussians) -> float:

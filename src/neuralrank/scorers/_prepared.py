@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
+from scipy.special import softmax
 
 from neuralrank.errors import DataError
 from neuralrank.scorers._arrays import Device, device_of, to_numpy
@@ -95,6 +96,11 @@ class Prepared:
     def class_counts(self) -> NDArray[np.int64]:
         """Samples of each class, shape (n_classes,)."""
         return np.bincount(self.class_indices, minlength=self.n_classes)
+
+    @cached_property
+    def rows_by_class(self) -> list[NDArray[np.int64]]:
+        """Indices of the samples of each class."""
+        return np.split(np.argsort(self.labels, kind="stable"), np.cumsum(self.class_counts)[:-1])
 
     @cached_property
     def class_means(self) -> NDArray[np.float64]:
@@ -182,7 +188,7 @@ def prepare(
                 f"A score needs one label per {what} row. Got {_n_rows(rows)} rows and {len(encoded.labels)} labels. "
                 "Build both from the same probe."
             )
-    head = None if logits is None else _as_logits(logits)
+    head = None if logits is None else _as_head(logits, "Logits")
     return Prepared(
         features=np.empty((len(encoded.labels), 0)) if matrix is None else matrix,
         labels=encoded.labels,
@@ -259,10 +265,6 @@ def _as_head(values: ArrayLike, what: str) -> NDArray[np.float64]:
     return matrix
 
 
-def _as_logits(logits: ArrayLike) -> NDArray[np.float64]:
-    return _as_head(logits, "Logits")
-
-
 def _as_probabilities(
     probabilities: ArrayLike | None, logits: NDArray[np.float64] | None
 ) -> NDArray[np.float64] | None:
@@ -270,8 +272,7 @@ def _as_probabilities(
     if probabilities is None:
         if logits is None:
             return None
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+        return np.asarray(softmax(logits, axis=1))
     matrix = _as_head(probabilities, "Probabilities")
     sums = matrix.sum(axis=1)
     if matrix.min() < 0 or np.abs(sums - 1.0).max() > _ROW_SUM_TOLERANCE:

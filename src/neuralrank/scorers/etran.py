@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralrank.scorers import scorer
-from neuralrank.scorers._discriminant import class_gaussians, discriminants, own_posteriors, within_intensity
+from neuralrank.scorers._discriminant import class_gaussians, discriminants, posteriors, within_intensity
 from neuralrank.scorers._prepared import Prepared
 from neuralrank.types import Score
 
@@ -44,8 +44,8 @@ def etran(prepared: Prepared) -> Score:
     classes = class_gaussians(prepared)
     covariance = classes.shrunk(within_intensity(prepared, classes), prepared.features.shape[1])
     coefficients, intercepts = discriminants(classes, covariance)
-    scaled = prepared.spectrum.values[:, None] * coefficients
-    posterior = float(own_posteriors(prepared.spectrum.left @ scaled + intercepts, labels).mean())
+    own = posteriors(prepared, coefficients, intercepts)[np.arange(len(labels)), labels]
+    posterior = float(own.mean())
     energy = _mean_energy(prepared.features)
     value = _WEIGHTS[0] * posterior + _WEIGHTS[1] * energy
     return Score(value=value, details={"posterior": posterior, "energy": energy})

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralrank.scorers import scorer
-from neuralrank.scorers._discriminant import class_gaussians, discriminants
+from neuralrank.scorers._discriminant import class_gaussians, discriminants, posteriors
 from neuralrank.scorers._prepared import Prepared
 from neuralrank.types import Score
 
@@ -42,13 +42,10 @@ def ncti(prepared: Prepared) -> Score:
     Cost: the one decomposition plus O(n · p · k + Σ_c n_c · k · min(n_c, k)) for p = 64.
     """
     labels = prepared.class_indices
-    spread, posteriors = collapse(prepared)
-    compactness = sum(
-        _nuclear_norm(posteriors[rows])
-        for rows in np.split(np.argsort(labels, kind="stable"), np.cumsum(prepared.class_counts)[:-1])
-    )
+    spread, found = collapse(prepared)
+    compactness = sum(_nuclear_norm(found[rows]) for rows in prepared.rows_by_class)
     log_compactness = float(np.log(compactness / np.sqrt(prepared.class_counts).sum()))
-    own = float(posteriors[np.arange(len(labels)), labels].mean())
+    own = float(found[np.arange(len(labels)), labels].mean())
     n_axes = len(spread)
     log_spread = float(np.log(spread.sum() / (np.sqrt(prepared.n_samples) * n_axes)))
     return Score(
@@ -69,15 +66,12 @@ def collapse(prepared: Prepared) -> tuple[NDArray[np.float64], NDArray[np.float6
     intensity = max(float(np.exp(-variances[:32].sum())), 1e-10)
     covariance = classes.shrunk(intensity, len(values))
     coefficients, intercepts = discriminants(classes, covariance)
-    logits = prepared.spectrum.left[:, :_N_COMPONENTS] @ (values[:, None] * coefficients) + intercepts
-    logits -= logits.max(axis=1, keepdims=True)
-    posteriors = np.exp(logits)
-    posteriors /= posteriors.sum(axis=1, keepdims=True)
     n_axes = min(prepared.n_classes - 1, len(values))
     # Between the classes, whitened: the nonzero eigenvalues of W⁻¹ B are those of the k × k matrix of the means.
     whitened = np.sqrt(classes.priors)[:, None] * (classes.means @ coefficients) * np.sqrt(classes.priors)
     ratios = np.maximum(np.linalg.eigvalsh((whitened + whitened.T) / 2.0)[::-1][:n_axes], 0.0)
-    return np.sqrt(prepared.n_samples * (1.0 + ratios)), posteriors
+    singular = np.sqrt(prepared.n_samples * (1.0 + ratios))
+    return singular, posteriors(prepared, coefficients, intercepts)
 
 
 def _nuclear_norm(matrix: NDArray[np.float64]) -> float:

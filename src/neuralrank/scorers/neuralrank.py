@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from neuralrank.scorers import _calibration as calibration
 from neuralrank.scorers import scorer
-from neuralrank.scorers._held_out import Rows, held_out_ridges, take_rows
+from neuralrank.scorers._held_out import Rows, held_out_ridge, held_out_ridges, take_rows
 from neuralrank.scorers._pairs import draw_samples
 from neuralrank.scorers._prepared import Prepared
 from neuralrank.types import Score
@@ -77,7 +77,7 @@ def neuralrank(prepared: Prepared) -> Score:
         return found
 
     best_at, best = _best_penalty(prepared, fits)
-    best = _fitted(prepared, held_out_ridges(prepared, [unit * 10.0**best_at])[0], None, best, _EXACT)
+    best = _fitted(prepared, held_out_ridge(prepared, unit * 10.0**best_at), None, best, _EXACT)
     details = {"accuracy": best.accuracy, "penalty": 10.0**best_at}
     if best.inverse_temperature.size == 1:
         details["inverse_temperature"] = float(best.inverse_temperature[0])

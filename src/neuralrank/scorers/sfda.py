@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import eigsh
 
 from neuralrank.scorers import scorer
-from neuralrank.scorers._discriminant import ClassGaussians, class_gaussians, discriminants
+from neuralrank.scorers._discriminant import ClassGaussians, class_gaussians, discriminants, posteriors, softmax
 from neuralrank.scorers._gram import weighted_gram
 from neuralrank.scorers._prepared import Prepared
 from neuralrank.types import Score
@@ -46,8 +46,7 @@ def sfda(prepared: Prepared) -> Score:
     intensity = _intensity(classes.within)
     shares = _softened(_posteriors(prepared, classes, intensity), labels)
     others = (classes.means.sum(axis=0) - classes.means) / (prepared.n_classes - 1)
-    posteriors = _mixed_posteriors(prepared, shares, others, intensity)
-    terms = posteriors[np.arange(len(labels)), labels]
+    terms = _mixed_posteriors(prepared, shares, others, intensity)[np.arange(len(labels)), labels]
     return Score(value=float(terms.mean()), terms=terms)
 
 
@@ -66,7 +65,7 @@ def _intensity(within: NDArray[np.float64]) -> float:
 def _posteriors(prepared: Prepared, classes: ClassGaussians, intensity: float) -> NDArray[np.float64]:
     """Return the posterior of every class, shape (n_samples, n_classes)."""
     coefficients, intercepts = discriminants(classes, classes.shrunk(intensity, prepared.features.shape[1]))
-    return _softmax(prepared.spectrum.left @ (prepared.spectrum.values[:, None] * coefficients) + intercepts)
+    return posteriors(prepared, coefficients, intercepts)
 
 
 def _mixed_posteriors(
@@ -101,17 +100,10 @@ def _mixed_posteriors(
     logits = left @ (values[:, None] * coefficients)
     logits *= shares[:, None]
     logits += rest[:, None] * (others @ coefficients)[labels]
-    return _softmax(logits + intercepts)
+    return softmax(logits + intercepts)
 
 
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    logits -= logits.max(axis=1, keepdims=True)
-    np.exp(logits, out=logits)
-    logits /= logits.sum(axis=1, keepdims=True)
-    return logits
-
-
-def _softened(posteriors: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the softmax of the posteriors at each sample's own class; overwrites them."""
-    np.exp(posteriors, out=posteriors)
-    return np.asarray(posteriors[np.arange(len(labels)), labels] / posteriors.sum(axis=1))
+def _softened(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the softmax of probabilities at each sample's own class; overwrites them."""
+    np.exp(probabilities, out=probabilities)
+    return np.asarray(probabilities[np.arange(len(labels)), labels] / probabilities.sum(axis=1))

@@ -46,9 +46,8 @@ def transrate(prepared: Prepared, *, epsilon: float = 1e-4) -> Score:
 
 def class_rates(prepared: Prepared, epsilon: float) -> NDArray[np.float64]:
     """Return R of each class, shape (n_classes,), through the smaller Gram matrix of each."""
-    rows_by_class = np.split(np.argsort(prepared.labels, kind="stable"), np.cumsum(prepared.class_counts)[:-1])
     rates = np.empty(prepared.n_classes)
-    for index, rows in enumerate(rows_by_class):
+    for index, rows in enumerate(prepared.rows_by_class):
         members = prepared.features[rows]
         gram = members @ members.T if len(members) < members.shape[1] else members.T @ members
         gram /= len(members) * epsilon
