@@ -1,0 +1,162 @@
+"""Compute every score of every network on probes of several sizes: `neuralrank bench score`.
+
+A probe is drawn as `neuralrank rank` draws one, by class, several times for each size. What is finished lies in
+`scores/` of the repository, a file for each network and target; features come from `features/`, see `truth.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from neuralrank import registry
+from neuralrank.bench._data import N_PROBE
+from neuralrank.bench._grid import Grid, NetworkSpec, make_grid
+from neuralrank.bench._jobs import Progress, run_jobs
+from neuralrank.bench.build import Repository
+from neuralrank.bench.truth import features_file
+from neuralrank.errors import DataError
+from neuralrank.probe import draw_indices
+from neuralrank.readers._samples import ArraySamples
+from neuralrank.scorers import Scorer
+from neuralrank.scorers._prepared import prepare
+from neuralrank.types import Target
+
+DRAWS = {50: 5, 100: 5, 200: 5, 500: 5, 1_000: 3, 2_000: 2, 5_000: 1}
+"""Probe sizes, and how many probes of each are drawn."""
+TIMED = 500
+"""Probe size at which scores are timed, each alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """What one network made of the whole probe of one target."""
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    logits: NDArray[np.float32] | None
+    stages: NDArray[np.float32]
+    """Pooled outputs of all its stages side by side, the features last."""
+    seconds: float
+    """Of the forward passes."""
+
+
+def read_features(repository: Repository, target: str, model: str) -> Features:
+    """Read what `truth` kept."""
+    with np.load(features_file(repository, target, model)) as stored:
+        return Features(
+            features=stored["features"],
+            labels=stored["labels"],
+            logits=stored.get("logits"),
+            stages=stored["stages"],
+            seconds=float(stored["seconds"]),
+        )
+
+
+def score_probes(
+    grid: Grid, repository: Repository, *, names: Sequence[str] = (), jobs: int, progress: Progress
+) -> None:
+    """Compute all scores that are not there yet.
+
+    Args:
+        grid: its networks and targets.
+        repository: with features of every network.
+        names: scorers; all that features, labels or a classifier are enough for, if none is given.
+        jobs: processes at once.
+        progress: see `run_jobs`.
+    """
+    wanted = tuple(names) or array_scorers()
+    pieces = [
+        _Piece(spec=spec, target=target, names=wanted, repository=repository)
+        for spec in make_grid(grid)
+        for target in grid.targets
+        if features_file(repository, target, spec.name).exists()
+    ]
+    left = [piece for piece in pieces if not piece.file.exists()]
+    run_jobs(_score, left, name=lambda piece: f"{piece.target} {piece.spec.name}", jobs=jobs, progress=progress)
+
+
+def read_scores(grid: Grid, repository: Repository) -> pa.Table:
+    """Return all rows computed so far, see `tables.py` for their columns."""
+    pieces = [
+        _Piece(spec=spec, target=target, names=(), repository=repository)
+        for spec in make_grid(grid)
+        for target in grid.targets
+    ]
+    return pa.concat_tables([pq.read_table(piece.file) for piece in pieces if piece.file.exists()])
+
+
+def array_scorers() -> tuple[str, ...]:
+    """Return the names of all scorers of arrays with classes."""
+    found = {name: registry.get("scorers", name) for name in registry.names("scorers")}
+    return tuple(name for name, each in found.items() if isinstance(each, Scorer) and "classification" in each.tasks)
+
+
+def draw_probes(labels: NDArray[np.int64], target: str) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
+    """Yield (n_probe, draw, indices); the same for every network. The largest size takes all there are."""
+    whole = Target(
+        name=target, modality="tabular", task="classification", labels=labels,
+        samples=ArraySamples(np.zeros((len(labels), 1), dtype=np.float32)),
+    )  # fmt: skip
+    for n_probe, n_draws in DRAWS.items():
+        if n_probe > max(len(labels), 500 if len(labels) < N_PROBE else 0):
+            return
+        for draw in range(n_draws if n_probe < len(labels) else 1):
+            yield n_probe, draw, draw_indices(whole, n_probe, seed=1_000 * n_probe + draw)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Piece:
+    spec: NetworkSpec
+    target: str
+    names: tuple[str, ...]
+    repository: Repository
+
+    @property
+    def file(self) -> Path:
+        return self.repository.folder / "scores" / self.target / f"{self.spec.name}.parquet"
+
+
+def _score(piece: _Piece) -> None:
+    stored = read_features(piece.repository, piece.target, piece.spec.name)
+    rows: list[dict[str, Any]] = []
+    for n_probe, draw, indices in draw_probes(stored.labels, piece.target):
+        found = _values(stored, indices, piece.names, timed=n_probe == TIMED and draw == 0)
+        common = {"target": piece.target, "model": piece.spec.name, "n_probe": n_probe, "draw": draw}
+        extract_seconds = stored.seconds * len(indices) / len(stored.labels)
+        rows += [{**common, "score": name, **row, "extract_seconds": extract_seconds} for name, row in found.items()]
+    piece.file.parent.mkdir(parents=True, exist_ok=True)
+    part = piece.file.with_name(f".{piece.file.name}")
+    pq.write_table(pa.Table.from_pylist(rows), part)
+    part.replace(piece.file)
+
+
+def _values(
+    stored: Features, indices: NDArray[np.int64], names: Sequence[str], *, timed: bool
+) -> dict[str, dict[str, float | None]]:
+    """Return value, standard error and, where it is asked for, seconds by score; None where a score is not defined."""
+    logits = None if stored.logits is None else stored.logits[indices]
+
+    def prepared() -> Any:
+        return prepare(stored.features[indices], stored.labels[indices], None, logits=logits, seed=0)
+
+    found: dict[str, dict[str, float | None]] = {}
+    shared = None
+    for name in names:
+        try:
+            shared = prepared() if shared is None else shared
+            start = time.perf_counter()
+            score = registry.get("scorers", name).of(prepared() if timed else shared)
+            seconds = time.perf_counter() - start if timed else None
+            found[name] = {"value": score.value, "stderr": score.stderr, "seconds": seconds}
+        except DataError:
+            found[name] = {"value": None, "stderr": None, "seconds": None}
+    return found
