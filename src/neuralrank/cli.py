@@ -26,6 +26,7 @@ from rich.progress import (
 from rich.text import Text
 
 from neuralrank import __version__, registry
+from neuralrank.bench import commands as bench_commands
 from neuralrank.errors import NeuralrankError, OutputError, UsageError
 from neuralrank.types import Failure, Ranking, Task
 
@@ -36,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(bench_commands.app, name="bench")
 REPORTS = {"table": "text", "json": "document", "csv": "spreadsheet", "markdown": "markdown", "html": "page"}
 SUFFIXES = {".json": "json", ".csv": "csv", ".md": "markdown", ".html": "html", ".htm": "html", ".txt": "table"}
 INTERRUPTED = 130
