@@ -24,7 +24,6 @@ Damage = Literal["none", "shuffled", "pruned", "quantised"]
 RANDOM_LABELS = 1.0
 
 FACTORS: Mapping[str, Sequence[Any]] = {
-    "pretraining_data": DATA_SETS,
     "class_share": (1.0, 1.0, 1 / 2, 1 / 3),
     "n_samples": (500, 2_000, 8_000, 50_000),
     "label_noise": (0.0, 0.0, 0.0, 0.0, 0.3, 0.6, RANDOM_LABELS),
@@ -39,7 +38,7 @@ FACTORS: Mapping[str, Sequence[Any]] = {
     "n_steps": (200, 600, 1_800),
     "augmentation": ("none", "shift", "strong"),
 }
-"""Levels of each factor. The learning rate is a multiple of what suits the algorithm."""
+"""Levels of each factor, beside the data sets. The learning rate is a multiple of what suits the algorithm."""
 DEVELOPMENT_TARGETS = ("fashion_mnist", "kmnist_10k")
 """Targets on which the default score was chosen, with the development half of the networks; it was judged on the other
 targets with the other half. Both halves were drawn before any accuracy was known."""
@@ -85,6 +84,8 @@ class Grid:
     """A whole repository in numbers."""
 
     name: str
+    data_sets: tuple[str, ...]
+    """What networks are trained on; a factor like the others."""
     n_base: int
     n_untrained: int
     n_fine_tuned: int
@@ -92,21 +93,23 @@ class Grid:
     n_damaged: int
     n_duplicates: int
     targets: tuple[str, ...]
+    max_probe: int = 5_000
+    """Samples of the largest probe that is scored."""
     n_tables: int = 1
     """Tables of base networks that are drawn, to take the one with the least dependence on size."""
     steps_factor: float = 1.0
-    """Multiplies the training steps; less than 1 for a quick look."""
+    """Multiplies the steps of training and of fine-tuning; less than 1 for a quick look."""
     seed: int = 0
 
 
 GRIDS = {
     "full": Grid(
-        name="full", n_base=84, n_untrained=7, n_fine_tuned=14, n_distilled=7, n_damaged=15, n_duplicates=9,
+        name="full", data_sets=DATA_SETS, n_base=84, n_untrained=7, n_fine_tuned=14, n_distilled=7, n_damaged=15, n_duplicates=9,
         targets=DATA_SETS, n_tables=2_000,
     ),
     "quick": Grid(
-        name="quick", n_base=7, n_untrained=1, n_fine_tuned=1, n_distilled=1, n_damaged=1, n_duplicates=1,
-        targets=("mnist", "fashion_mnist"), steps_factor=0.2,
+        name="quick", data_sets=DATA_SETS, n_base=7, n_untrained=1, n_fine_tuned=1, n_distilled=1, n_damaged=1, n_duplicates=1,
+        targets=("mnist", "fashion_mnist"), max_probe=500, steps_factor=0.2,
     ),
 }  # fmt: skip
 
@@ -132,7 +135,7 @@ def make_grid(grid: Grid) -> tuple[NetworkSpec, ...]:
 
 
 def _base_networks(grid: Grid, generator: np.random.Generator) -> list[NetworkSpec]:
-    tables = [_table(grid.n_base, generator) for _ in range(grid.n_tables)]
+    tables = [_table(grid, generator) for _ in range(grid.n_tables)]
     rows = min(tables, key=_dependence_on_size)
     return [
         NetworkSpec(name=f"base-{place}", lineage=f"base-{place}", seed=0, data_seed=place, **row)
@@ -140,9 +143,10 @@ def _base_networks(grid: Grid, generator: np.random.Generator) -> list[NetworkSp
     ]
 
 
-def _table(n_rows: int, generator: np.random.Generator) -> list[dict[str, Any]]:
-    columns = {factor: _balanced(levels, n_rows, generator) for factor, levels in FACTORS.items()}
-    return [{factor: column[place] for factor, column in columns.items()} for place in range(n_rows)]
+def _table(grid: Grid, generator: np.random.Generator) -> list[dict[str, Any]]:
+    factors = {"pretraining_data": grid.data_sets, **FACTORS}
+    columns = {factor: _balanced(levels, grid.n_base, generator) for factor, levels in factors.items()}
+    return [{factor: column[place] for factor, column in columns.items()} for place in range(grid.n_base)]
 
 
 def _dependence_on_size(rows: list[dict[str, Any]]) -> float:
@@ -193,7 +197,7 @@ def _fine_tuned(grid: Grid, base: list[NetworkSpec], generator: np.random.Genera
     found = []
     sizes = _balanced((500, 2_000, 8_000), grid.n_fine_tuned, generator)
     for place, parent in enumerate(_parents(base, grid.n_fine_tuned, generator)):
-        others = [name for name in DATA_SETS if name != parent.pretraining_data]
+        others = [name for name in grid.data_sets if name != parent.pretraining_data]
         found.append(
             replace(
                 parent, name=f"fine-tuned-{place}", parent=parent.name, lineage=parent.name, data_seed=1_000 + place,

@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,11 +92,8 @@ def _build(item: tuple[NetworkSpec, Repository]) -> None:
     torch.manual_seed(spec.seed)
     network, n_samples, classes = _made(spec, repository)
     source_accuracy = _source_accuracy(spec, network, classes, repository)
-    for folder in (repository.models, repository.weights(spec.name).parent, repository.facts(spec.name).parent):
-        folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: tensor.contiguous() for name, tensor in network.state_dict().items()}, repository.weights(spec.name)
-    )
+    with write_whole(repository.weights(spec.name)) as part:
+        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, part)
     _export(spec, network, repository.models, source_accuracy, len(classes))
     facts = {
         **dataclasses.asdict(spec),
@@ -199,8 +198,6 @@ def _export(spec: NetworkSpec, network: Network, folder: Path, source_accuracy: 
     module: torch.nn.Module = _WithoutClassifier(network) if headless else network
     images = torch.zeros(2, 3, SIDE, SIDE)
     program = torch.export.export(module, (images,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
-    part = folder / f".{spec.name}.pt2"
-    torch.export.save(program, part)
     card = {
         "architecture": f"{spec.architecture} (width {spec.width}, depth {spec.depth})",
         "parameters": sum(parameter.numel() for parameter in network.stages.parameters()),
@@ -215,11 +212,23 @@ def _export(spec: NetworkSpec, network: Network, folder: Path, source_accuracy: 
         "reported_accuracy": None if source_accuracy is None else round(100 * source_accuracy, 2),
     }
     write_text(folder / f"{spec.name}.json", json.dumps(card, indent=1))
-    part.replace(folder / f"{spec.name}.pt2")
+    with write_whole(folder / f"{spec.name}.pt2") as part:
+        torch.export.save(program, part)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with write_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def write_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary name to write to; what is there takes the place of `path` if nothing went wrong."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from neuralrank import registry
-from neuralrank.bench._data import N_PROBE
 from neuralrank.bench._grid import Grid, NetworkSpec, make_grid
 from neuralrank.bench._jobs import Progress, run_jobs
-from neuralrank.bench.build import Repository
+from neuralrank.bench.build import Repository, write_whole
+from neuralrank.bench.tables import SCHEMAS
 from neuralrank.bench.truth import features_file
 from neuralrank.errors import DataError
 from neuralrank.probe import draw_indices
@@ -75,7 +75,7 @@ def score_probes(
     """
     wanted = tuple(names) or array_scorers()
     pieces = [
-        _Piece(spec=spec, target=target, names=wanted, repository=repository)
+        _Piece(spec=spec, target=target, names=wanted, max_probe=grid.max_probe, repository=repository)
         for spec in make_grid(grid)
         for target in grid.targets
         if features_file(repository, target, spec.name).exists()
@@ -87,7 +87,7 @@ def score_probes(
 def read_scores(grid: Grid, repository: Repository) -> pa.Table:
     """Return all rows computed so far, see `tables.py` for their columns."""
     pieces = [
-        _Piece(spec=spec, target=target, names=(), repository=repository)
+        _Piece(spec=spec, target=target, names=(), max_probe=0, repository=repository)
         for spec in make_grid(grid)
         for target in grid.targets
     ]
@@ -107,7 +107,7 @@ def draw_probes(labels: NDArray[np.int64], target: str) -> Iterator[tuple[int, i
         samples=ArraySamples(np.zeros((len(labels), 1), dtype=np.float32)),
     )  # fmt: skip
     for n_probe, n_draws in DRAWS.items():
-        if n_probe > max(len(labels), 500 if len(labels) < N_PROBE else 0):
+        if n_probe > len(labels):
             return
         for draw in range(n_draws if n_probe < len(labels) else 1):
             yield n_probe, draw, draw_indices(whole, n_probe, seed=1_000 * n_probe + draw)
@@ -118,6 +118,7 @@ class _Piece:
     spec: NetworkSpec
     target: str
     names: tuple[str, ...]
+    max_probe: int
     repository: Repository
 
     @property
@@ -129,14 +130,14 @@ def _score(piece: _Piece) -> None:
     stored = read_features(piece.repository, piece.target, piece.spec.name)
     rows: list[dict[str, Any]] = []
     for n_probe, draw, indices in draw_probes(stored.labels, piece.target):
+        if n_probe > piece.max_probe:
+            break
         found = _values(stored, indices, piece.names, timed=n_probe == TIMED and draw == 0)
         common = {"target": piece.target, "model": piece.spec.name, "n_probe": n_probe, "draw": draw}
         extract_seconds = stored.seconds * len(indices) / len(stored.labels)
         rows += [{**common, "score": name, **row, "extract_seconds": extract_seconds} for name, row in found.items()]
-    piece.file.parent.mkdir(parents=True, exist_ok=True)
-    part = piece.file.with_name(f".{piece.file.name}")
-    pq.write_table(pa.Table.from_pylist(rows), part)
-    part.replace(piece.file)
+    with write_whole(piece.file) as part:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMAS["scores"]), part)
 
 
 def _values(

@@ -24,7 +24,7 @@ from neuralrank.bench._grid import Grid, NetworkSpec, make_grid
 from neuralrank.bench._heads import VALIDATION_SHARE, head_correct
 from neuralrank.bench._jobs import Progress, run_jobs
 from neuralrank.bench._networks import Network
-from neuralrank.bench.build import WITHOUT_CLASSIFIER, Repository, load_network, write_text
+from neuralrank.bench.build import WITHOUT_CLASSIFIER, Repository, load_network, write_text, write_whole
 
 HEAD_SIZES, HEAD_SEEDS = (500, 5_000), (0, 1, 2)
 FINE_TUNE_STEPS = {500: 80, 2_000: 160}
@@ -43,6 +43,7 @@ class Measurement:
     kind: str
     """'head' or 'finetune'."""
     seeds: tuple[int, ...]
+    steps_factor: float
     repository: Repository
 
     @property
@@ -73,7 +74,9 @@ def measurements(grid: Grid, repository: Repository) -> list[Measurement]:
     specs = [spec for spec in make_grid(grid) if repository.facts(spec.name).exists()]
     plan = [("head", HEAD_SEEDS, False), ("finetune", (0,), False), ("finetune", FURTHER_SEEDS, True)]
     return [
-        Measurement(spec=spec, target=target, kind=kind, seeds=seeds, repository=repository)
+        Measurement(
+            spec=spec, target=target, kind=kind, seeds=seeds, steps_factor=grid.steps_factor, repository=repository
+        )
         for kind, seeds, further in plan
         for spec in specs
         for target in grid.targets
@@ -105,7 +108,6 @@ def _has_further_seeds(spec: NetworkSpec, target: str, grid: Grid) -> bool:
 
 def _measure(piece: Measurement) -> None:
     rows = _heads(piece) if piece.kind == "head" else _fine_tunings(piece)
-    piece.file.parent.mkdir(parents=True, exist_ok=True)
     write_text(piece.file, json.dumps(rows))
 
 
@@ -148,10 +150,8 @@ def _keep_probe_features(piece: Measurement, network: Network) -> None:
     arrays["labels"] = probe.labels
     if piece.spec.algorithm not in WITHOUT_CLASSIFIER and piece.spec.algorithm != "untrained":
         arrays["logits"] = _logits(network, probe)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}")
-    np.savez(part, **arrays)
-    part.replace(file)
+    with write_whole(file) as part, part.open("wb") as opened:
+        np.savez(opened, **arrays)
 
 
 # --- fine-tuning -------------------------------------------------------------------------------------------------
@@ -165,7 +165,8 @@ def _fine_tunings(piece: Measurement) -> list[dict[str, Any]]:
         for seed in piece.seeds:
             start = time.perf_counter()
             chosen = _draw(len(pool), n_train, seed)
-            rate, best = fine_tuned(network, pool.take(chosen), n_steps=FINE_TUNE_STEPS[n_train], seed=seed)
+            n_steps = round(piece.steps_factor * FINE_TUNE_STEPS[n_train])
+            rate, best = fine_tuned(network, pool.take(chosen), n_steps=n_steps, seed=seed)
             logits = _logits(best, test)
             correct = logits.argmax(axis=1) == test.labels
             seconds = time.perf_counter() - start
