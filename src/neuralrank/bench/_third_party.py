@@ -1,8 +1,8 @@
 """Networks that other people published as ONNX files, as modules of torch that can be trained.
 
 The nodes of the graph are run one by one, each as a function of torch. Weights, biases and slopes are parameters;
-running statistics and all other stored values are buffers. The libraries that convert ONNX to torch have had no release
-since 2024 and do not know the operators that such files hold now (opset 18 and later).
+running statistics and all other stored values are buffers. Not onnx2torch: its last release is of August 2024
+(1.5.15) and knows ReduceMean, Pad, Reshape and others of older opsets only, so it opens none of the development zoo.
 
 Many exports fold batch normalisation into the convolution before it, or store it as a subtraction, a product and a sum:
 such a network is trained as it was published, without statistics of the batch. `n_batch_norms` says how many are left.
@@ -152,7 +152,7 @@ def load_trainable(model_file: Path) -> TrainableNetwork:
         model_file: `NAME.onnx`, with `NAME.json` beside it, see docs/model-card.md.
 
     Returns:
-        A network in training mode. Its features are those that a ranking takes, its logits those of the file.
+        A network in training mode; its features are those that a ranking takes.
 
     Raises:
         ModelError: the file is damaged, is no image model, or holds an operator that is not offered.
@@ -163,12 +163,9 @@ def load_trainable(model_file: Path) -> TrainableNetwork:
     wanted = facts.preprocessing
     if (wanted.resize, wanted.interpolation, wanted.layout) != ("stretch", "bilinear", "NCHW"):
         got = f"{wanted.resize}, {wanted.interpolation}, {wanted.layout}"
-        raise ModelError(
-            f"{model_file.name} needs images stretched, bilinear, NCHW to be trained. Got {got}. Export it so."
-        )
+        raise ModelError(f"{model_file.name} needs images stretched, bilinear, NCHW. Got {got}. Export it so.")
     encoder = onnx(model_file, facts, n_threads=1)
-    outputs = list(filter(None, [encoder.feature_layer, encoder.head_layer]))
-    model = graphs.cut_at(_with_weights(model_file), outputs)
+    model = graphs.cut_at(_with_weights(model_file), [*filter(None, [encoder.feature_layer, encoder.head_layer])])
     stored = {tensor.name: _value(tensor) for tensor in model.graph.initializer}
     trained = {
         name
