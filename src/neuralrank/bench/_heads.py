@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,37 +13,46 @@ from numpy.typing import NDArray
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 """Inverse strengths that are tried, strongest first."""
 VALIDATION_SHARE = 0.2
+_NEVER = -1e3
 
 
-def head_correct(
-    train: NDArray[np.float32],
-    train_labels: NDArray[np.int64],
-    test: NDArray[np.float32],
-    test_labels: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    """Train a head and return which test samples it gets right.
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A linear classifier of features as the network gives them."""
 
-    Features are standardised; the penalty is the one that does best on the last fifth of the training samples, and the
-    head is then trained on all of them.
+    weights: NDArray[np.float64]
+    """Shape (n_classes, d)."""
+    bias: NDArray[np.float64]
+    """Shape (n_classes,)."""
+
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the classes of features (n, d)."""
+        return np.asarray((features @ self.weights.T + self.bias).argmax(axis=1))
+
+
+def train_head(features: NDArray[np.float32], labels: NDArray[np.int64], n_classes: int) -> Head:
+    """Train a logistic head.
+
+    Features are standardised, which the weights undo; the penalty is the one that does best on the last fifth of the
+    samples, and the head is then trained on all of them.
 
     Args:
-        train: shape (n_train, d), in random order.
-        train_labels: shape (n_train,).
-        test: shape (n_test, d).
-        test_labels: shape (n_test,).
-
-    Returns:
-        Shape (n_test,).
+        features: shape (n, d), in random order.
+        labels: shape (n,).
+        n_classes: of the head; one without samples is never predicted.
     """
-    mean, spread = train.mean(axis=0), train.std(axis=0)
-    scale = np.where(spread > 1e-6 * max(spread.max(), 1e-12), spread, np.inf)  # a dead column stays at zero
-    fitted = ((train - mean) / scale).astype(np.float64)
-    n_fit = len(fitted) - int(VALIDATION_SHARE * len(fitted))
-    heads = _heads(fitted[:n_fit], train_labels[:n_fit], PENALTIES)
-    accuracies = [head.score(fitted[n_fit:], train_labels[n_fit:]) for head in heads]
-    best = PENALTIES[int(np.argmax(accuracies))]
-    (head,) = _heads(fitted, train_labels, (best,))
-    return np.asarray(head.predict(((test - mean) / scale).astype(np.float64)) == test_labels)
+    mean, spread = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+    scale = np.where(spread > 1e-6 * max(spread.max(), 1e-12), spread, np.inf)  # a dead column gets no weight
+    standardised = (features - mean) / scale
+    n_fit = len(labels) - int(VALIDATION_SHARE * len(labels))
+    tried = _heads(standardised[:n_fit], labels[:n_fit], PENALTIES)
+    accuracies = [head.score(standardised[n_fit:], labels[n_fit:]) for head in tried]
+    (head,) = _heads(standardised, labels, (PENALTIES[int(np.argmax(accuracies))],))
+    weights, bias = np.zeros((n_classes, features.shape[1])), np.full(n_classes, _NEVER)
+    rows = head.classes_ if len(head.coef_) > 1 else head.classes_[1:]  # of two classes, one is told by its sign
+    bias[head.classes_] = 0.0
+    weights[rows], bias[rows] = head.coef_ / scale, head.intercept_ - head.coef_ @ (mean / scale)
+    return Head(weights=weights, bias=bias)
 
 
 def _heads(features: NDArray[np.float64], labels: NDArray[np.int64], penalties: tuple[float, ...]) -> list[Any]:

@@ -42,7 +42,7 @@ def write_networks(grid: Grid, repository: Repository, tables: Path) -> None:
     """Write `networks.parquet` of all networks that are built."""
     files = [repository.facts(spec.name) for spec in make_grid(grid)]
     rows = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
-    write_table(tables / "networks.parquet", "networks", rows)
+    write_table(tables / "networks.parquet", "networks", [{"model": row["name"], **row} for row in rows])
 
 
 def write_truth(grid: Grid, repository: Repository, tables: Path) -> None:

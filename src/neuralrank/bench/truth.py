@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from neuralrank.bench import _training as training
 from neuralrank.bench._data import Images, check_data
 from neuralrank.bench._grid import Grid, NetworkSpec, make_grid
-from neuralrank.bench._heads import VALIDATION_SHARE, head_correct
+from neuralrank.bench._heads import VALIDATION_SHARE, train_head
 from neuralrank.bench._jobs import Progress, run_jobs
 from neuralrank.bench._networks import Network
 from neuralrank.bench.build import WITHOUT_CLASSIFIER, Repository, load_network, write_text, write_whole
@@ -126,7 +126,8 @@ def _heads(piece: Measurement) -> list[dict[str, Any]]:
         for seed in piece.seeds:
             start = time.perf_counter()
             chosen = _draw(len(pool), n_train, seed)
-            correct = head_correct(pool_features[chosen], pool.labels[chosen], test_features, test.labels)
+            head = train_head(pool_features[chosen], pool.labels[chosen], int(pool.labels.max()) + 1)
+            correct = head.predict(test_features) == test.labels
             seconds = time.perf_counter() - start + extract_seconds * len(chosen)
             rows.append(_row(piece, "head", n_train, len(chosen), seed, None, correct, seconds))
     return rows
@@ -175,26 +176,31 @@ def _fine_tunings(piece: Measurement) -> list[dict[str, Any]]:
 
 
 def fine_tuned(network: Network, images: Images, *, n_steps: int, seed: int) -> tuple[float, Network]:
-    """Train copies of a network with a new classifier at each rate; return the best rate and its copy.
+    """Train copies of a network at each rate; return the best rate and its copy.
+
+    Fine-tuning starts from a head that was trained on the frozen features (Kumar et al. 2022, "Fine-Tuning can Distort
+    Pretrained Features", ICLR): from fresh weights, networks with small features would be judged by their scale.
 
     Args:
         network: stays as it is.
         images: in random order; the last fifth chooses the rate, the others train.
         n_steps: batches at each rate.
-        seed: of the classifier and of the batches.
+        seed: of the batches.
     """
     n_fit = len(images) - int(VALIDATION_SHARE * len(images))
     fit, held_out = images.take(np.arange(n_fit)), images.take(np.arange(n_fit, len(images)))
-    n_classes = int(images.labels.max()) + 1
+    head = train_head(_features(network, fit), fit.labels, int(images.labels.max()) + 1)
     found: list[tuple[float, float, Network]] = []
     for rate in RATES:
         tuned = copy.deepcopy(network)
-        torch.manual_seed(seed)
-        tuned.classifier = torch.nn.Linear(network.n_features, n_classes)
+        tuned.classifier = torch.nn.Linear(network.n_features, len(head.bias))
+        with torch.no_grad():
+            tuned.classifier.weight.copy_(torch.from_numpy(head.weights))
+            tuned.classifier.bias.copy_(torch.from_numpy(head.bias))
         loss = training.supervised(tuned, fit, "shift")
         training.optimise(tuned, loss, len(fit), n_steps=n_steps, rate=rate, decay=1e-4, seed=seed)
-        logits = _logits(tuned, held_out)
-        found.append((float(np.mean(logits.argmax(axis=1) == held_out.labels)), rate, tuned))
+        accuracy = np.mean(_logits(tuned, held_out).argmax(axis=1) == held_out.labels)
+        found.append((float(accuracy), rate, tuned))
     _, rate, best = max(found, key=lambda item: item[0])
     return rate, best
 
