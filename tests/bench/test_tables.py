@@ -82,6 +82,18 @@ def test_scores_of_several_tables_are_joined(folder):
     assert joined.value.tolist()[2:] == [0.7, 0.5]
 
 
+def test_how_a_published_network_was_trained_need_not_be_known(folder):
+    known = ("model", "lineage", "half", "pretraining_data", "algorithm", "architecture", "n_params", "damage")
+    published = {name: value for name, value in network("a", algorithm="published").items() if name in known}
+    write_table(folder / "networks.parquet", "networks", [published, network("b")])
+    found = read_tables(folder).networks
+    assert (found.algorithm, found.parent) == (("published", "sgd"), (None, None))
+    np.testing.assert_array_equal(found.source_accuracy, [np.nan, 0.9])
+    del published["n_params"]
+    with pytest.raises(DataError, match="needs the column 'n_params'"):
+        write_table(folder / "networks.parquet", "networks", [published])
+
+
 def test_a_table_that_is_not_there_says_what_makes_it(tmp_path):
     with pytest.raises(DataError, match=r"Got no such file\. Make it with: neuralrank bench build$"):
         read_tables(tmp_path)

@@ -37,10 +37,10 @@ def _schema(text: str) -> pa.Schema:
 
 SCHEMAS: Mapping[str, pa.Schema] = {
     "networks": _schema(
-        "model:str lineage:str half:str pretraining_data:str n_classes:int n_samples:int label_noise:float "
-        "corruption:str algorithm:str architecture:str width:int depth:int n_params:int learning_rate:float "
-        "weight_decay:float n_steps:int augmentation:str parent:str? damage:str source_accuracy:float? seed:int "
-        "build_seconds:float"
+        "model:str lineage:str half:str pretraining_data:str n_classes:int? n_samples:int? label_noise:float? "
+        "corruption:str? algorithm:str architecture:str width:int? depth:int? n_params:int learning_rate:float? "
+        "weight_decay:float? n_steps:int? augmentation:str? parent:str? damage:str source_accuracy:float? seed:int? "
+        "build_seconds:float?"
     ),
     "truth": _schema(
         "target:str model:str regime:str n_train:int n_used:int seed:int learning_rate:float? accuracy:float "
@@ -51,9 +51,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         "extract_seconds:float"
     ),
 }
-"""Columns of each table. `lineage` is the first ancestor; `n_train` is the nominal number of samples and `n_used` the
-real one; a and b are disjoint halves of the test set; where `value` is null, the network cannot get the score; where
-`seconds` is null, it was not timed."""
+"""Columns of each table. `lineage` is the first ancestor; how a published network was trained may be unknown, null;
+`n_train` is the nominal number of samples and `n_used` the real one; a and b are disjoint halves of the test set; where
+`value` is null, the network cannot get the score; where `seconds` is null, it was not timed."""
 _MADE_BY = {"networks": "build", "truth": "truth", "scores": "score"}
 HALVES, KINDS = ("development", "confirmation"), ("head", "finetune")
 
