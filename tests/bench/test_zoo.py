@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
 
 from neuralrank.bench import _zoo_models as models
 from neuralrank.bench import _zoo_truth, _zoo_tuning, tables, zoo
@@ -19,6 +20,7 @@ from neuralrank.bench._data import Images
 from neuralrank.bench._third_party import load_trainable
 from neuralrank.bench.build import Repository
 from neuralrank.bench.evaluate import evaluate
+from neuralrank.cli import app
 from neuralrank.errors import UsageError
 
 SIDE, LARGE = 12, 128
@@ -128,12 +130,12 @@ def test_the_evaluation_reads_the_tables(written):
 def test_what_is_not_measured_is_told(measured, written):
     told = {(remark.model, remark.kind, remark.target): remark.reason for remark in zoo.remarks(measured)}
     assert list(told) == [
-        ("damaged", "everything", None), ("frozen", "fine-tuning", None), ("nan", "everything", "digits"),
-        ("nan", "fine-tuning", "digits"),
+        ("damaged", "not measured", None), ("frozen", "not fine-tuned", None), ("nan", "not measured", "digits"),
+        ("nan", "not fine-tuned", "digits"),
     ]  # fmt: skip
-    assert told["damaged", "everything", None].startswith("damaged.onnx ")
-    assert "Got the operator Elu" in told["frozen", "fine-tuning", None]
-    assert "Got NaN or infinity for 700 of 700 images" in told["nan", "everything", "digits"]
+    assert told["damaged", "not measured", None].startswith("damaged.onnx ")
+    assert "Got the operator Elu" in told["frozen", "not fine-tuned", None]
+    assert "Got NaN or infinity for 700 of 700 images" in told["nan", "not measured", "digits"]
     kept = json.loads((written / "remarks.json").read_text())
     assert [remark["reason"] for remark in kept] == list(told.values())
 
@@ -232,6 +234,29 @@ def test_fine_tuning_learns_and_leaves_the_network_as_it_was(measured):
     assert not torch.equal(weights["stored_0"], before["stored_0"])
     again = _zoo_tuning.fine_tuned(network, images, side=None, n_steps=10, seed=0)[1]
     assert torch.equal(dict(again.named_parameters())["stored_0"], weights["stored_0"])
+
+
+def test_the_command_writes_the_tables_and_names_what_is_lacking(measured, digits_data, tmp_path, monkeypatch):
+    given: dict[str, Any] = {}
+
+    def chosen(**options: Any) -> models.Zoo:
+        given.update(options)
+        return replace(measured, limit_seconds_per_step=options["limit_seconds_per_step"])
+
+    monkeypatch.setattr(zoo, "Zoo", chosen)
+    words = ["--models", measured.models, "--data", digits_data, "--repository", tmp_path, "--tables", tmp_path / "t"]
+    told = CliRunner().invoke(app, ["bench", "zoo", *map(str, words), "--limit-seconds-per-step", "9", "--quiet"])
+    assert (told.exit_code, told.stderr) == (0, "")
+    lines = told.stdout.splitlines()
+    assert [line.partition(".onnx")[0] for line in lines[:2]] == [
+        "damaged is not measured: damaged", "frozen is not fine-tuned: frozen",
+    ]  # fmt: skip
+    assert lines[2].startswith("nan is not measured on digits: Features need to be finite.")
+    assert given == {
+        "models": measured.models, "repository": Repository(folder=tmp_path, data=digits_data),
+        "limit_seconds_per_step": 9.0,
+    }  # fmt: skip
+    assert len(rows(tmp_path / "t", "truth")) == 4 * 6 + 2
 
 
 def test_a_folder_without_networks_is_one_sentence(tmp_path):

@@ -57,6 +57,30 @@ def truth(data: Data, repository: Out = REPOSITORY, tables: Tables = TABLES, gri
 
 
 @app.command()
+def zoo(
+    models: Annotated[Path, typer.Option("--models", help="Folder of published networks: NAME.onnx and NAME.json.")],
+    data: Data, repository: Out = REPOSITORY, tables: Tables = Path("benchmarks/evidence-zoo"), jobs: Jobs = None,
+    limit_seconds_per_step: Annotated[
+        float, typer.Option(help="Fine-tune a network if a training step on 32 images costs at most this.", min=0)
+    ] = 0.6,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Measure and score networks that other people published."""
+    where = _repository(repository, data)
+    from neuralrank.bench.zoo import Zoo, measure_zoo, remarks, write_tables
+
+    chosen = Zoo(models=models, repository=where, limit_seconds_per_step=limit_seconds_per_step)
+    try:
+        with _Bar("networks", quiet=quiet) as bar:
+            measure_zoo(chosen, jobs=jobs or _cores(), progress=bar.update)
+    finally:
+        write_tables(chosen, tables)
+    for remark in remarks(chosen):
+        on = f" on {remark.target}" if remark.target else ""
+        typer.echo(f"{remark.model} is {remark.kind}{on}: {remark.reason}")
+
+
+@app.command()
 def score(data: Data, repository: Out = REPOSITORY, tables: Tables = TABLES, grid: GridName = "full",
           jobs: Jobs = None, quiet: Quiet = False) -> None:  # fmt: skip
     """Compute every score of every network on probes of several sizes."""

@@ -34,7 +34,7 @@ class Remark:
 
     model: str
     kind: str
-    """'fine-tuning', or 'everything'."""
+    """'not fine-tuned', or 'not measured' at all."""
     target: str | None
     """None for all."""
     reason: str
@@ -72,11 +72,11 @@ def remarks(zoo: Zoo) -> list[Remark]:
     """Return what was not measured, and why: networks that cannot be used or trained, and measurements that failed."""
     found = []
     for published in list_published(zoo.models):
-        name, reason, kind = published.file.stem, None, "fine-tuning"
+        name, reason, kind = published.file.stem, None, "not fine-tuned"
         try:
             reason = read_look(published, zoo).refusal(zoo.limit_seconds_per_step)
         except ModelError as error:
-            reason, kind = str(error), "everything"
+            reason, kind = str(error), "not measured"
         except FileNotFoundError:
             continue
         if reason:
@@ -84,7 +84,7 @@ def remarks(zoo: Zoo) -> list[Remark]:
     for piece in measurements(zoo):
         reason = _read(piece)["error"] if piece.file.exists() else None
         if reason:
-            kind = "everything" if piece.kind == "head" else "fine-tuning"
+            kind = "not measured" if piece.kind == "head" else "not fine-tuned"
             found.append(Remark(model=piece.model.name, kind=kind, target=piece.target, reason=reason))
     return found
 
