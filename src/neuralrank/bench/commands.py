@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
+import os
+import shutil
+import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,6 +100,128 @@ def score(data: Data, repository: Out = REPOSITORY, tables: Tables = TABLES, gri
     write_features(chosen, where, tables)
 
 
+@app.command()
+def evaluate(
+    tables: Tables = TABLES,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(help="A score or a combination; again for more. One that is not in the tables is computed."),
+    ] = None,
+    probe: Annotated[int, typer.Option(help="Samples that the scores have seen.")] = 500,
+    half: Annotated[
+        str,
+        typer.Option(help="Networks and targets: confirmation, development (on which the default was chosen), all."),
+    ] = "confirmation",
+    unrelated: Annotated[
+        bool, typer.Option("--unrelated", help="Leave out networks that have met the target, and what comes from them.")
+    ] = False,
+    target: Annotated[list[str] | None, typer.Option(help="Judge on this target; again for more.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="Output: table, json, csv.")] = "table",
+) -> None:
+    """Hold scores against the measured accuracies."""
+    from neuralrank.bench import _judgement as judgement
+    from neuralrank.bench._cells import Question, ScoreBook
+    from neuralrank.bench.evaluate import evaluate as judge
+    from neuralrank.bench.tables import join_scores, read_tables
+
+    judgement.check_format(format_)
+    read, asked = read_tables(tables), tuple(dict.fromkeys(score or ()))
+    targets = tuple(dict.fromkeys(target or ())) or _targets_of(half, read.truth.target.names)
+    added, notes = _computed(asked, read, tables, half=half, targets=targets, n_probe=probe)
+    if added is not None:
+        read = replace(read, scores=join_scores(read.scores, added))
+    book = ScoreBook(read)
+    question = Question(
+        scores=tuple(dict.fromkeys((*book.names(), *(name for name in asked if name not in book.lists())))),
+        n_probe=probe, half=None if half == "all" else half, unrelated=unrelated, targets=targets, details=False,
+    )  # fmt: skip
+    judged = judge(read, question)
+    if format_ == "json":
+        _print(judgement.as_json(judged, asked, notes))
+    elif format_ == "csv":
+        _print(judgement.as_csv(judged, asked))
+        for note in notes:
+            Console(stderr=True, highlight=False).print(Text(note), soft_wrap=True)
+    else:
+        terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size((100, 24)).columns if terminal else 160
+        color = terminal and "NO_COLOR" not in os.environ
+        _print(judgement.as_text(judged, asked, notes, width=width, color=color))
+
+
+@app.command()
+def report(
+    tables: Tables = TABLES,
+    out: Annotated[
+        Path, typer.Option(help="The page; its figures go into a folder of the same name beside it.")
+    ] = Path("docs/evidence.md"),
+) -> None:
+    """Write the page of the evidence and its figures."""
+    from neuralrank.bench.report import gather, read_costs, write_files
+    from neuralrank.bench.tables import read_tables
+
+    read = read_tables(tables)
+    material = gather(read, read_costs(tables), development_targets=_development_targets())
+    for path in write_files(material, out):
+        _print(f"Written to {path}")
+
+
+def _print(text: str) -> None:
+    """Print to standard output; a reader that has gone away is no error."""
+    try:
+        typer.echo(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+
+
+def _targets_of(half: str, there: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the targets of a half; None, which takes all, where it has none."""
+    if half not in ("confirmation", "development", "all"):
+        raise UsageError(
+            f"--half needs one of confirmation, development, all. Got {half!r}. Leave it out for confirmation."
+        )
+    if half == "all":
+        return None
+    chosen = [target for target in sorted(there) if (target in _development_targets()) == (half == "development")]
+    return tuple(chosen) or None
+
+
+def _computed(
+    asked: Sequence[str], read: Any, folder: Path, *, half: str, targets: Sequence[str] | None, n_probe: int
+) -> tuple[Any, list[str]]:
+    """Compute what is asked about and not in the tables, and say what that is worth."""
+    from neuralrank.bench._new_scores import compute, members_to_compute
+
+    new = members_to_compute(asked, read, n_probe=n_probe)
+    if not new:
+        return None, []
+    _check_torch("Computing a score that is not in the tables")
+    from neuralrank.bench.collect import read_features
+
+    of_half = {
+        model for model, own in zip(read.networks.model, read.networks.half, strict=True) if half in ("all", own)
+    }
+    wanted = targets or read.truth.target.names
+    probes = (each for each in read_features(folder) if each.model in of_half and each.target in wanted)
+    n_all = len(of_half) * len(wanted)
+    with _Bar("networks", quiet=not sys.stderr.isatty()) as bar:
+        done = itertools.count(1)
+        scores = compute(new, probes, progress=lambda name: bar.update(name, next(done), n_all))
+    verb = "was" if len(new) == 1 else "were"
+    return scores, [
+        f"{', '.join(new)} {verb} not in the tables and {verb} computed now, on one draw of {n_probe} samples a target "
+        "and from features in 8 bits; the other scores are means over several draws, from features in full precision."
+    ]
+
+
+def _development_targets() -> tuple[str, ...]:
+    _check_torch("Knowing which targets chose the default")
+    from neuralrank.bench._grid import DEVELOPMENT_TARGETS
+
+    return DEVELOPMENT_TARGETS
+
+
 def _chosen(name: str) -> Any:
     from neuralrank.bench._grid import GRIDS
 
@@ -103,13 +231,17 @@ def _chosen(name: str) -> Any:
 
 
 def _repository(folder: Path, data: Path) -> Any:
-    if importlib.util.find_spec("torch") is None:
-        raise MissingExtraError(
-            "Training networks needs the package 'torch'. Got no such module. Run: pip install 'neuralrank[torch]'"
-        )
+    _check_torch("Training networks")
     from neuralrank.bench.build import Repository
 
     return Repository(folder=folder, data=data)
+
+
+def _check_torch(what: str) -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtraError(
+            f"{what} needs the package 'torch'. Got no such module. Run: pip install 'neuralrank[torch]'"
+        )
 
 
 def _cores() -> int:
