@@ -239,11 +239,11 @@ def test_fine_tuning_learns_and_leaves_the_network_as_it_was(measured):
 def test_the_command_writes_the_tables_and_names_what_is_lacking(measured, digits_data, tmp_path, monkeypatch):
     given: dict[str, Any] = {}
 
-    def chosen(**options: Any) -> models.Zoo:
+    def chosen(**options: Any) -> Any:
         given.update(options)
         return replace(measured, limit_seconds_per_step=options["limit_seconds_per_step"])
 
-    monkeypatch.setattr(zoo, "Zoo", chosen)
+    monkeypatch.setattr(models, "Zoo", chosen)
     words = ["--models", measured.models, "--data", digits_data, "--repository", tmp_path, "--tables", tmp_path / "t"]
     told = CliRunner().invoke(app, ["bench", "zoo", *map(str, words), "--limit-seconds-per-step", "9", "--quiet"])
     assert (told.exit_code, told.stderr) == (0, "")

@@ -73,7 +73,8 @@ def zoo(
 ) -> None:  # fmt: skip
     """Measure and score networks that other people published."""
     where = _repository(repository, data)
-    from neuralrank.bench.zoo import Zoo, measure_zoo, remarks, write_tables
+    from neuralrank.bench._zoo_models import Zoo
+    from neuralrank.bench.zoo import measure_zoo, remarks, write_tables
 
     chosen = Zoo(models=models, repository=where, limit_seconds_per_step=limit_seconds_per_step)
     try:
