@@ -67,6 +67,8 @@ def test_the_answer_says_what_the_evaluation_found(good):
     assert f"for full fine-tuning at a mean weighted τ of {bracketed(ours['finetune'].weighted_tau)}" in said
     share = ours["head"].share_of_ceiling
     assert f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}] of the ceiling" in said
+    few = next(row for row in good.detailed.sizes if (row.score, row.n_probe, row.scope) == ("neuralrank", 100, "head"))
+    assert f"With 100 samples it is {words.share(few.share_of_ceiling)} of the ceiling for heads" in said
     regret = bracketed(ours["all"].regret_at_1, 2, 100).replace("-0.00", "0.00")
     assert f"loses {regret} points of accuracy against the best, on average" in said
 
@@ -123,7 +125,7 @@ def test_factors_are_counted(text):
 
 
 def test_half_the_networks_were_repeated(text):
-    assert "2 seeds for 50 % of the networks of a target" in text
+    assert "samples and 2 seeds for 50 % of the networks of a target and one for the others" in text
     assert "| mnist | finetune 500 | 20 of 40 |" in text
 
 

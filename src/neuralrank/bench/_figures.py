@@ -57,9 +57,10 @@ def scores(material: Material) -> Figure:
         axes.axvline(0, color="0.5", linewidth=0.7)
         axes.set_title(SCOPES[kind].capitalize())
         axes.set_xlabel("mean weighted τ")
-        axes.set_xlim(right=1.02)
         bare(axes)
         axes.tick_params(axis="y", length=0)
+    lows = [one.summaries[kind].weighted_tau.low for one in standings for kind in ("head", "finetune")]
+    both[0].set_xlim(min(0.0, np.nanmin(lows)) - 0.04, 1.02)
     _name_rows(both[0], [one.score for one in standings], material)
     legend(figure, [one.kind for one in standings], material, ceiling=_DASHED)
     return figure

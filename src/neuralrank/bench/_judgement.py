@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from neuralrank.bench import _report_words as words
-from neuralrank.bench._report_material import best, ceiling
+from neuralrank.bench._report_material import best, ceiling, n_models
 from neuralrank.bench.evaluate import Evaluation, Standing
 from neuralrank.errors import UsageError
 
@@ -68,12 +68,10 @@ def as_text(evaluation: Evaluation, asked: Sequence[str], notes: Sequence[str], 
 def _header(evaluation: Evaluation) -> str:
     question, truths = evaluation.question, evaluation.truths
     targets, regimes = (list(dict.fromkeys(getattr(one, part) for one in truths)) for part in ("target", "regime"))
-    sizes = [one.n_models for one in truths]
-    n_models = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
     half = f" of the {question.half} half" if question.half else ""
     unrelated = ", none of which has met the target" if question.unrelated else ""
     rows = (
-        ("networks", f"{n_models}{half}{unrelated}"),
+        ("networks", f"{n_models(evaluation)}{half}{unrelated}"),
         ("targets", ", ".join(targets)),
         ("regimes", ", ".join(regimes)),
         ("probe", f"{question.n_probe:,} samples"),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from neuralrank.bench import _report_words as words
-from neuralrank.bench._report_material import N_PROBE, Material, ceiling, share_at
+from neuralrank.bench._report_material import N_PROBE, Material, ceiling, n_models, share_at
 from neuralrank.evaluation import Estimate
 
 LEAST_SHARES = ((N_PROBE, 0.97), (100, 0.93))
@@ -100,14 +100,20 @@ def answer(material: Material) -> str:
         for one in [material.against(kind, "all")]
     ]
     return (
-        f"On {material.n_networks} networks and {words.counted(len(material.targets), 'target')} "
+        f"On {n_models(material.judged)} networks and {words.counted(len(material.targets), 'target')} "
         f"({words.listed(material.targets)}) that had no part in choosing it, from {N_PROBE} samples and without "
         f"training, {words.code(material.default)} ranks networks for {parts[0]}, and for {parts[1]}; the ceiling is "
         f"what a perfect score could reach under the noise of the measured accuracies. Over both it "
         f"{words.listed(comparisons)}. Taking the network it ranks first loses "
         f"{words.points(summaries['all'].regret_at_1)} points of accuracy against the best, on average; a network "
-        f"taken at random loses {words.number(100 * material.random_regret, 1)}. {_met(n_met, len(held))}"
+        f"taken at random loses {words.number(100 * material.random_regret, 1)}. {_with_few(material)}"
+        f"{_met(n_met, len(held))}"
     )
+
+
+def _with_few(material: Material) -> str:
+    found = share_at(material, material.default, LEAST_SHARES[1][0], "head")
+    return f"With {LEAST_SHARES[1][0]} samples it is {words.share(found)} of the ceiling for heads. " if found else ""
 
 
 def _met(n_met: int, n_bars: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from neuralrank.bench import _report_words as words
 from neuralrank.bench._groups import GROUPINGS, LEAST
 from neuralrank.bench._report_bars import GROUPINGS as GROUPING_NAMES
-from neuralrank.bench._report_material import Material
+from neuralrank.bench._report_material import Material, n_models
 from neuralrank.bench._report_ranking import name
 from neuralrank.evaluation import Estimate
 
@@ -33,8 +33,8 @@ def within_and_across(material: Material) -> str:
     told = "\n".join(f"- {sentence}." for sentence in sentences)
     return (
         f"Weighted τ within groups of at least {LEAST} networks of one architecture, training set or training "
-        "algorithm, against random groups of the same size; the drop is within minus across, in pairs. A drop "
-        "whose interval lies above zero says that the score is fair only among like networks. "
+        "algorithm, against random groups of the same size; the drop is within minus across, in pairs. Where its "
+        "interval lies above zero, a score ranks like networks better than networks of several kinds. "
         f"For {words.code(material.default)}:\n\n{told}\n\n{words.table(titles, rows, n_left=2)}"
     )
 
@@ -68,15 +68,14 @@ def without_a_family(material: Material) -> str:
 
 def _unrelated(material: Material) -> str:
     found = material.unrelated.standing(material.default).summaries["all"]
-    sizes = [truth.n_models for truth in material.unrelated.truths]
-    n_models = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
     comparisons = [
         words.stands(one.weighted_tau, f"the best {kind}, {words.code(one.opponent)}")
         for kind in ("published score", "static list")
         for one in [material.against(kind, "all", evaluation=material.unrelated)]
     ]
     return (
-        f"Among networks of which no ancestor was trained on the target ({n_models} a target), the harder question, "
-        f"{words.code(material.default)} has a mean weighted τ of {words.tau(found.weighted_tau)}, "
+        "The harder question, among networks of which no ancestor was trained on the target "
+        f"({n_models(material.unrelated)} a target): {words.code(material.default)} has a mean weighted τ of "
+        f"{words.tau(found.weighted_tau)}, "
         f"{words.share(found.share_of_ceiling)} of the ceiling there, and {words.listed(comparisons)}."
     )

@@ -74,11 +74,6 @@ class Material:
         """What the figures show: the default, its rivals, and the best static list."""
         return (self.default, *self.rivals, self.static)
 
-    @property
-    def n_networks(self) -> int:
-        """Networks on which scores are judged."""
-        return max(truth.n_models for truth in self.judged.truths)
-
     @cached_property
     def cells(self) -> list[Cell]:
         """Every target × regime, with the networks of the confirmation half."""
@@ -178,6 +173,12 @@ def ceiling(evaluation: Evaluation, scope: str) -> float:
         if scope in ("all", truth.regime, truth.target, truth.regime.partition(" ")[0])
     ]
     return float(np.mean(parts))
+
+
+def n_models(evaluation: Evaluation) -> str:
+    """Write on how many networks a target and regime is judged: '64', or '50 to 64' where that differs."""
+    sizes = [truth.n_models for truth in evaluation.truths]
+    return f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
 
 
 def share_at(material: Material, score: str, n_probe: int, scope: str) -> Estimate | None:

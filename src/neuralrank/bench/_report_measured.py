@@ -10,7 +10,6 @@ import numpy as np
 from neuralrank.bench import _report_words as words
 from neuralrank.bench._report_bars import ceiling_line
 from neuralrank.bench._report_material import Material
-from neuralrank.bench.evaluate import CellTruth
 from neuralrank.evaluation import Estimate
 
 
@@ -53,18 +52,17 @@ def _truth(material: Material) -> str:
         of_kind = truth.regime.codes == truth.regime.names.index(kind)
         found[kind] = (sorted(set(truth.n_train[of_kind].tolist())), len(set(truth.seed[of_kind].tolist())))
     sizes = {kind: words.listed([f"{size:,}" for size in found[kind][0]]) for kind in found}
-    share = np.mean([one.n_repeated / one.n_models for one in _of(material, "finetune")])
+    share = np.mean([one.n_repeated / one.n_models for one in material.whole.truths if "finetune" in one.regime])
+    repeated = (
+        f"{words.counted(found['finetune'][1], 'seed')} for {100 * share:.0f} % of the networks of a target and one "
+        "for the others"
+    )
     return (
         f"The truth is {len(truth.n_train):,} trainings: a logistic head on the frozen features, with {sizes['head']} "
         f"samples and {words.counted(found['head'][1], 'seed')}; and full fine-tuning, with {sizes['finetune']} "
-        f"samples, {words.counted(found['finetune'][1], 'seed')} for {100 * share:.0f} % of the networks of a target "
-        "and one for the others. A small data set gives as many samples as it has. No network and no score has met a "
-        "sample that trained or tested the truth."
+        f"samples and {repeated if found['finetune'][1] > 1 else '1 seed'}. A small data set "
+        "gives as many samples as it has. No network and no score has met a sample that trained or tested the truth."
     )
-
-
-def _of(material: Material, kind: str) -> list[CellTruth]:
-    return [truth for truth in material.whole.truths if truth.regime.startswith(kind)]
 
 
 def _size(material: Material) -> str:
@@ -84,8 +82,8 @@ def _size(material: Material) -> str:
     )
     titles = ("target", "Spearman", "weighted τ")
     return (
-        f"Size says little by design, so that no static order can win: the number of parameters against accuracy, mean "
-        f"over regimes; {verdict}.\n\n{words.table(titles, rows)}"
+        "The networks were drawn so that size says little. The number of parameters against accuracy, mean over "
+        f"regimes: {verdict}.\n\n{words.table(titles, rows)}"
     )
 
 
