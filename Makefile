@@ -4,10 +4,16 @@ FULL := .venv/bin
 LIGHT := .venv-demo/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow check fix bench bench-scores bench-noise
+.PHONY: help setup demo test test-slow check fix bench bench-scores bench-noise evidence evidence-quick evidence-zoo
+
+# Where the data sets of the evidence are, and where its networks and all that is measured on them are kept.
+EVIDENCE_DATA ?= ../shared/data
+EVIDENCE_MODELS ?= ../shared/zoo
+EVIDENCE_REPOSITORY ?= bench-out/evidence
+EVIDENCE_QUICK := bench-out/evidence-quick
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 demo: .venv-demo/ready  ## install the light core, rank the demo repository, say where the HTML report is
 	$(LIGHT)/neuralrank demo --out neuralrank-demo.html
@@ -41,6 +47,21 @@ bench-scores: .venv/ready bench-out/reference/ready  ## measure time and memory 
 
 bench-noise: .venv/ready  ## measure which scores prefer noise to weakly informative features
 	$(FULL)/python benchmarks/noise.py
+
+evidence: .venv/ready  ## build the networks of the evidence, measure and score them, write docs/evidence.md (hours; resumable)
+	$(FULL)/neuralrank bench build --data $(EVIDENCE_DATA) --repository $(EVIDENCE_REPOSITORY)
+	$(FULL)/neuralrank bench truth --data $(EVIDENCE_DATA) --repository $(EVIDENCE_REPOSITORY)
+	$(FULL)/neuralrank bench score --data $(EVIDENCE_DATA) --repository $(EVIDENCE_REPOSITORY)
+	$(FULL)/neuralrank bench report
+
+evidence-zoo: .venv/ready  ## the same for networks that other people published (hours; resumable)
+	$(FULL)/neuralrank bench zoo --models $(EVIDENCE_MODELS) --data $(EVIDENCE_DATA) --repository $(EVIDENCE_REPOSITORY)
+
+evidence-quick: .venv/ready  ## twelve networks and two targets, in three minutes
+	$(FULL)/neuralrank bench build --grid quick --data $(EVIDENCE_DATA) --repository $(EVIDENCE_QUICK)
+	$(FULL)/neuralrank bench truth --grid quick --data $(EVIDENCE_DATA) --repository $(EVIDENCE_QUICK) --tables $(EVIDENCE_QUICK)/tables
+	$(FULL)/neuralrank bench score --grid quick --data $(EVIDENCE_DATA) --repository $(EVIDENCE_QUICK) --tables $(EVIDENCE_QUICK)/tables
+	$(FULL)/neuralrank bench evaluate --half all --tables $(EVIDENCE_QUICK)/tables
 
 .venv-demo/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-demo

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from evidence_world import JUDGED, MODELS, TARGETS, expected, write_world
 
 from neuralrank.bench._cells import Question
-from neuralrank.bench.collect import _coded
+from neuralrank.bench.collect import coded
 from neuralrank.bench.evaluate import evaluate
 from neuralrank.bench.tables import read_tables
 from neuralrank.cli import app
@@ -51,7 +51,7 @@ def tables(tmp_path_factory):
         for model, accuracy in zip(MODELS, expected(target), strict=True):
             features = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
             features[:, 0] = accuracy * (LABELS - 4.5) / LABELS.std() + np.sqrt(1 - accuracy**2) * features[:, 1]
-            arrays[f"{model}/features"], arrays[f"{model}/features range"] = _coded(features)
+            arrays[f"{model}/features"], arrays[f"{model}/features range"] = coded(features)
         np.savez_compressed(folder / f"features-{target}.npz", **arrays)
     return folder
 

@@ -61,11 +61,12 @@ def test_training_is_the_same_for_the_same_seed():
 
 def test_contrastive_training_brings_the_views_of_an_image_together():
     found = network("vgg", n_classes=16)
-    images = Images(pixels=GENERATOR.integers(0, 256, (64, 3, 32, 32), dtype=np.uint8), labels=np.zeros(64, int))
+    colours = GENERATOR.integers(0, 256, (64, 3, 2, 2), dtype=np.uint8).repeat(16, axis=2).repeat(16, axis=3)
+    images = Images(pixels=colours, labels=np.zeros(64, int))
     loss = training.simclr(found, images)
     before = loss(np.arange(64), torch.Generator().manual_seed(5)).item()
-    training.optimise(found, loss, 64, n_steps=25, rate=3e-3, decay=0.0, seed=0)
-    assert loss(np.arange(64), torch.Generator().manual_seed(5)).item() < before - 0.1
+    training.optimise(found, loss, 64, n_steps=40, rate=3e-3, decay=0.0, seed=0)
+    assert loss(np.arange(64), torch.Generator().manual_seed(5)).item() < before - 0.3
 
 
 def test_a_student_comes_to_answer_as_its_teacher():

@@ -10,10 +10,12 @@ import torch
 
 from neuralrank.bench import collect, tables
 from neuralrank.bench._data import check_data, read_images
+from neuralrank.bench._features import probe_features
 from neuralrank.bench._grid import make_grid
 from neuralrank.bench._jobs import run_jobs
 from neuralrank.bench.build import build, write_whole
-from neuralrank.bench.score_probes import draw_probes, read_features
+from neuralrank.bench.published_features import read_features
+from neuralrank.bench.score_probes import draw_probes
 from neuralrank.bench.truth import fine_tuned, measure_truth, measurements, read_rows
 from neuralrank.errors import DataError, UsageError
 
@@ -65,8 +67,9 @@ def test_the_folder_of_models_can_be_ranked_and_gives_the_features_that_are_scor
     ranking = neuralrank.rank(repository.models, open_target((pixels, probe.labels)), probe=len(probe))
     assert not ranking.failures
     assert {model.name for model in ranking.models} == {f"{spec.name}.pt2" for spec in specs}
+    by_name = {f"{spec.name}.pt2": spec for spec in specs}
     for model in ranking.models[::3]:
-        stored = read_features(repository, "digits", model.name.removesuffix(".pt2"))
+        stored = probe_features(by_name[model.name], "digits", repository)
         assert stored.features.shape == (len(probe), model.n_features)
         assert neuralrank.score("neuralrank", stored.features, stored.labels).value == pytest.approx(
             model.score, abs=1e-3
@@ -126,7 +129,7 @@ def test_fine_tuning_leaves_the_network_as_it_was_and_learns(repository, specs):
 
 
 def test_probes_are_drawn_by_class_and_are_the_same_for_every_network(repository, specs):
-    labels = read_features(repository, "digits", specs[0].name).labels
+    labels = probe_features(specs[0], "digits", repository).labels
     draws = {(n_probe, draw): indices for n_probe, draw, indices in draw_probes(labels, "digits")}
     assert set(draws) == {(size, draw) for size in (50, 100, 200) for draw in range(5)}
     for (n_probe, _), indices in draws.items():
@@ -153,12 +156,13 @@ def test_published_features_score_as_the_real_ones(repository, small_grid, specs
     import neuralrank
 
     collect.write_features(small_grid, repository, tmp_path)
-    found = list(collect.read_features(tmp_path))
+    by_name = {spec.name: spec for spec in specs}
+    found = list(read_features(tmp_path))
     assert {(each.target, each.model) for each in found} == {
         (target, spec.name) for target in small_grid.targets for spec in specs
     }
     for each in found:
-        stored = read_features(repository, each.target, each.model)
+        stored = probe_features(by_name[each.model], each.target, repository)
         if (each.labels == stored.labels).all():
             step = np.ptp(stored.features, axis=0) / 255
             assert (np.abs(each.features - stored.features) <= 0.51 * step + 1e-6).all()
@@ -169,7 +173,7 @@ def test_published_features_score_as_the_real_ones(repository, small_grid, specs
 
 def test_missing_features_are_one_sentence(tmp_path):
     with pytest.raises(DataError, match=r"A new score needs the tables features-TARGET\.npz\. Got none in"):
-        list(collect.read_features(tmp_path))
+        list(read_features(tmp_path))
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

@@ -39,9 +39,6 @@ FACTORS: Mapping[str, Sequence[Any]] = {
     "augmentation": ("none", "shift", "strong"),
 }
 """Levels of each factor, beside the data sets. The learning rate is a multiple of what suits the algorithm."""
-DEVELOPMENT_TARGETS = ("fashion_mnist", "kmnist_10k")
-"""Targets on which the default score was chosen, with the development half of the networks; it was judged on the other
-targets with the other half. Both halves were drawn before any accuracy was known."""
 _ORDERED = ("n_features", "n_steps", "n_samples", "label_noise", "class_share", "learning_rate")
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 """Inverse strengths that are tried, strongest first."""
@@ -28,6 +30,14 @@ class Head:
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the classes of features (n, d)."""
         return np.asarray((features @ self.weights.T + self.bias).argmax(axis=1))
+
+    def layer(self) -> nn.Linear:
+        """Return the same as a layer of torch."""
+        layer = nn.Linear(self.weights.shape[1], len(self.bias))
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(self.weights))
+            layer.bias.copy_(torch.from_numpy(self.bias))
+        return layer
 
 
 def train_head(features: NDArray[np.float32], labels: NDArray[np.int64], n_classes: int) -> Head:

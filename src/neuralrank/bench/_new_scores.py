@@ -9,14 +9,12 @@ from typing import Any
 
 from neuralrank import registry
 from neuralrank.bench._cells import SCORED_LISTS, ScoreBook, parse
+from neuralrank.bench.published_features import N_SAMPLES
 from neuralrank.bench.tables import Scores, Tables, scores_from_rows
 from neuralrank.errors import DataError, UsageError
 from neuralrank.order import parse_order
 from neuralrank.scorers import StaticScorer
 from neuralrank.scorers._prepared import prepare
-
-N_SAMPLES = 500
-"""Samples of the published features."""
 
 
 def members_to_compute(names: Sequence[str], tables: Tables, *, n_probe: int) -> tuple[str, ...]:
@@ -52,7 +50,7 @@ def compute(names: Sequence[str], probes: Iterable[Any], *, progress: Callable[[
 
     Args:
         names: of scorers, see `members_to_compute`.
-        probes: of `collect.ProbeFeatures`.
+        probes: of `published_features.ProbeFeatures`.
         progress: told the target and the network before they are scored.
 
     Raises:

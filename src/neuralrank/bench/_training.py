@@ -1,4 +1,7 @@
-"""How the networks of the evidence are trained, damaged and run: a few plain loops, deterministic by seed."""
+"""How the networks of the evidence are trained and run: a few plain loops, deterministic by seed.
+
+Images are drawn, moved and coloured by the processor, whatever the network runs on.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,16 @@ _SHIFT = 3
 Loss = Callable[[NDArray[np.int64], torch.Generator], Tensor]
 
 
+def device_to_train_on() -> torch.device:
+    """Return the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Return where the weights of a network are."""
+    return next(network.parameters()).device
+
+
 def to_input(pixels: NDArray[np.uint8]) -> Tensor:
     """Return float32 (n, 3, 32, 32), channels last in memory, of pixels (n, 1 or 3, 32, 32)."""
     images = (torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255 - MEAN) / STD
@@ -33,13 +46,16 @@ def run_batches(
 ) -> NDArray[np.float32]:
     """Return what `take` gives for batches of images, joined; the network is in evaluation mode."""
     network.eval()
+    device = device_of(network)
     with torch.inference_mode():
-        parts = [take(to_input(images.pixels[start : start + batch])) for start in range(0, len(images), batch)]
-    return torch.cat(parts).numpy()
+        parts = [
+            take(to_input(images.pixels[start : start + batch]).to(device)) for start in range(0, len(images), batch)
+        ]
+    return torch.cat(parts).cpu().numpy()
 
 
 def optimise(network: nn.Module, loss: Loss, n_samples: int, *, n_steps: int, rate: float, decay: float, seed: int,
-             momentum_only: bool = False) -> None:  # fmt: skip
+             momentum_only: bool = False, batch: int = BATCH) -> None:  # fmt: skip
     """Minimise a loss over random batches: AdamW, or SGD with momentum; warm-up, then a cosine to zero.
 
     Args:
@@ -51,13 +67,15 @@ def optimise(network: nn.Module, loss: Loss, n_samples: int, *, n_steps: int, ra
         decay: weight decay.
         seed: of the batches.
         momentum_only: SGD with Nesterov momentum in place of AdamW.
+        batch: samples at once, or all where there are fewer.
     """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser: torch.optim.Optimizer
+    fused = device_of(network).type == "cuda"  # a small network waits for its kernels to be launched
     if momentum_only:
-        optimiser = torch.optim.SGD(parameters, rate, momentum=0.9, nesterov=True, weight_decay=decay)
+        optimiser = torch.optim.SGD(parameters, rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=fused)
     else:
-        optimiser = torch.optim.AdamW(parameters, rate, weight_decay=decay)
+        optimiser = torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=fused)
     n_warm = max(1, round(_WARM_UP * n_steps))
 
     def factor(step: int) -> float:
@@ -67,7 +85,7 @@ def optimise(network: nn.Module, loss: Loss, n_samples: int, *, n_steps: int, ra
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
     generator = torch.Generator().manual_seed(seed)
     network.train()
-    for rows in _batches(n_samples, n_steps, seed):
+    for rows in _batches(n_samples, min(batch, n_samples), n_steps, seed):
         optimiser.zero_grad()
         loss(rows, generator).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, _CLIP)
@@ -75,10 +93,9 @@ def optimise(network: nn.Module, loss: Loss, n_samples: int, *, n_steps: int, ra
         schedule.step()
 
 
-def _batches(n_samples: int, n_steps: int, seed: int) -> Iterator[NDArray[np.int64]]:
+def _batches(n_samples: int, size: int, n_steps: int, seed: int) -> Iterator[NDArray[np.int64]]:
     """Yield batches of sample indices: every sample once before any comes again."""
     generator = np.random.default_rng(seed)
-    size = min(BATCH, n_samples)
     queue = generator.permutation(n_samples)
     for _ in range(n_steps):
         if len(queue) < size:
@@ -92,11 +109,11 @@ def _batches(n_samples: int, n_steps: int, seed: int) -> Iterator[NDArray[np.int
 
 def supervised(network: Network, images: Images, augmentation: str) -> Loss:
     """Return the cross-entropy of the labels."""
-    labels = torch.from_numpy(images.labels)
+    labels, device = torch.from_numpy(images.labels), device_of(network)
 
     def loss(rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        batch = augment(to_input(images.pixels[rows]), augmentation, generator)
-        return nn.functional.cross_entropy(network(batch)["logits"], labels[rows])
+        batch = augment(to_input(images.pixels[rows]), augmentation, generator).to(device)
+        return nn.functional.cross_entropy(network(batch)["logits"], labels[rows].to(device))
 
     return loss
 
@@ -106,6 +123,7 @@ def rotation(network: Network, images: Images, augmentation: str) -> Loss:
 
     The classifier of the network has four outputs.
     """
+    device = device_of(network)
 
     def loss(rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
         batch = augment(to_input(images.pixels[rows]), augmentation, generator)
@@ -114,7 +132,7 @@ def rotation(network: Network, images: Images, augmentation: str) -> Loss:
         for turn in range(4):
             chosen = turns == turn
             turned[chosen] = torch.rot90(batch[chosen], turn, (2, 3))
-        return nn.functional.cross_entropy(network(turned)["logits"], turns)
+        return nn.functional.cross_entropy(network(turned.to(device))["logits"], turns.to(device))
 
     return loss
 
@@ -124,14 +142,15 @@ def simclr(network: Network, images: Images) -> Loss:
 
     The classifier of the network is the projection.
     """
+    device = device_of(network)
 
     def loss(rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
         half = to_input(images.pixels[rows[: len(rows) // 2]])  # two views of half a batch cost as much as one batch
         views = torch.cat([augment(half, "strong", generator), augment(half, "strong", generator)])
-        projected = nn.functional.normalize(network(views)["logits"], dim=1)
+        projected = nn.functional.normalize(network(views.to(device))["logits"], dim=1)
         similarity = projected @ projected.T / _TEMPERATURE
-        similarity = similarity.masked_fill(torch.eye(len(views), dtype=torch.bool), float("-inf"))
-        partner = torch.arange(len(views)).roll(len(half))
+        similarity = similarity.masked_fill(torch.eye(len(views), dtype=torch.bool, device=device), float("-inf"))
+        partner = torch.arange(len(views), device=device).roll(len(half))
         return nn.functional.cross_entropy(similarity, partner)
 
     return loss
@@ -140,9 +159,10 @@ def simclr(network: Network, images: Images) -> Loss:
 def distilled(network: Network, teacher: Network, images: Images, augmentation: str) -> Loss:
     """Return the divergence from what the teacher answers (Hinton et al. 2015), at a temperature of 2."""
     teacher.eval()
+    device = device_of(network)
 
     def loss(rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        batch = augment(to_input(images.pixels[rows]), augmentation, generator)
+        batch = augment(to_input(images.pixels[rows]), augmentation, generator).to(device)
         with torch.no_grad():
             wanted = nn.functional.softmax(teacher(batch)["logits"] / 2, dim=1)
         answered = nn.functional.log_softmax(network(batch)["logits"] / 2, dim=1)

@@ -6,7 +6,6 @@ Images are moved at 32×32 pixels, and then resized and normalised as the networ
 from __future__ import annotations
 
 import copy
-import math
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from neuralrank.errors import ModelError
 
 RATES = (3e-4, 1e-3, 3e-3)
 BATCH = 32
-_DECAY, _WARM_UP, _CLIP = 1e-4, 0.1, 1.0
+_DECAY = 1e-4
 
 
 def run_network(
@@ -33,7 +32,7 @@ def run_network(
         parts = [
             network(network.prepare(pixels[start : start + BATCH], side)) for start in range(0, len(pixels), BATCH)
         ]
-    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+    return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
 
 
 def loss_of(network: TrainableNetwork, pixels: Tensor, labels: Tensor, side: int | None) -> Tensor:
@@ -43,7 +42,8 @@ def loss_of(network: TrainableNetwork, pixels: Tensor, labels: Tensor, side: int
         ModelError: the network cannot work on images of this size.
     """
     assert network.classifier is not None
-    return nn.functional.cross_entropy(network(network.prepare(pixels, side))["logits"], labels)
+    logits = network(network.prepare(pixels, side))["logits"]
+    return nn.functional.cross_entropy(logits, labels.to(logits.device))
 
 
 def fine_tuned(
@@ -69,11 +69,10 @@ def fine_tuned(
     found: list[tuple[float, float, TrainableNetwork]] = []
     for rate in RATES:
         tuned = copy.deepcopy(network)
-        tuned.classifier = nn.Linear(network.n_features, len(head.bias))
-        with torch.no_grad():
-            tuned.classifier.weight.copy_(torch.from_numpy(head.weights))
-            tuned.classifier.bias.copy_(torch.from_numpy(head.bias))
-        _train(tuned, fit, side=side, rate=rate, n_steps=n_steps, seed=seed)
+        tuned.classifier = head.layer().to(training.device_of(network))
+        training.optimise(
+            tuned, _loss(tuned, fit, side), len(fit), n_steps=n_steps, rate=rate, decay=_DECAY, seed=seed, batch=BATCH
+        )
         accuracy = np.mean(predict(tuned, held_out.pixels, side) == held_out.labels)
         found.append((float(accuracy), rate, tuned))
     _, rate, best = max(found, key=lambda item: item[0])
@@ -100,28 +99,11 @@ def finite(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return features
 
 
-def _train(
-    network: TrainableNetwork, images: Images, *, side: int | None, rate: float, n_steps: int, seed: int
-) -> None:
-    """Minimise the loss with AdamW: warm-up, then a cosine to zero."""
-    parameters = list(network.parameters())
-    optimiser = torch.optim.AdamW(parameters, rate, weight_decay=_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, rate, total_steps=n_steps, pct_start=max(_WARM_UP, 2 / n_steps), cycle_momentum=False
-    )
-    labels, generator = torch.from_numpy(images.labels), torch.Generator().manual_seed(seed)
-    network.train()
-    for rows in _batches(len(images), n_steps, seed):
+def _loss(network: TrainableNetwork, images: Images, side: int | None) -> training.Loss:
+    labels = torch.from_numpy(images.labels)
+
+    def loss(rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
         moved = training.augment(torch.from_numpy(images.pixels[rows]).float(), "shift", generator)
-        optimiser.zero_grad()
-        loss_of(network, moved, labels[rows], side).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, _CLIP)
-        optimiser.step()
-        schedule.step()
+        return loss_of(network, moved, labels[rows], side)
 
-
-def _batches(n_samples: int, n_steps: int, seed: int) -> NDArray[np.int64]:
-    """Return rows of sample indices, shape (n_steps, batch): every sample once before any comes again."""
-    generator, size = np.random.default_rng(seed), min(BATCH, n_samples)
-    orders = [generator.permutation(n_samples) for _ in range(math.ceil(n_steps * size / n_samples))]
-    return np.concatenate(orders)[: n_steps * size].reshape(n_steps, size)
+    return loss

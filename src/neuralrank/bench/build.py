@@ -79,7 +79,7 @@ def build(grid: Grid, repository: Repository, *, jobs: int, progress: Progress) 
 
 
 def load_network(spec: NetworkSpec, repository: Repository) -> Network:
-    """Return a built network with its weights."""
+    """Return a built network with its weights, on the device that trains."""
     weights = load_file(repository.weights(spec.name))
     network = _fresh(spec, len(weights["classifier.weight"]))
     network.load_state_dict(weights)
@@ -93,7 +93,7 @@ def _build(item: tuple[NetworkSpec, Repository]) -> None:
     network, n_samples, classes = _made(spec, repository)
     source_accuracy = _source_accuracy(spec, network, classes, repository)
     with write_whole(repository.weights(spec.name)) as part:
-        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, part)
+        save_file({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}, part)
     _export(spec, network, repository.models, source_accuracy, len(classes))
     facts = {
         **dataclasses.asdict(spec),
@@ -113,12 +113,12 @@ def _made(spec: NetworkSpec, repository: Repository) -> tuple[Network, int, NDAr
     images, classes = _pretraining_images(spec, repository)
     if spec.damage != "none":
         network = _parent(spec, repository)
-        damage(network, spec.damage, spec.seed)
+        damage(network.cpu(), spec.damage, spec.seed)
         return network, len(images), classes
     rate = spec.learning_rate * training.BASE_RATES[spec.algorithm]
     if spec.algorithm == "fine_tuned":
         network = _parent(spec, repository)
-        network.classifier = torch.nn.Linear(network.n_features, len(classes))
+        network.classifier = torch.nn.Linear(network.n_features, len(classes)).to(training.device_of(network))
         loss = training.supervised(network, images, spec.augmentation)
     elif spec.algorithm == "distilled":
         network = _fresh(spec, len(classes))
@@ -143,7 +143,8 @@ def _fresh(spec: NetworkSpec, n_classes: int) -> Network:
     network = make_network(
         spec.architecture, width=spec.width, depth=spec.depth, n_features=spec.n_features, n_classes=n_classes
     )
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    device = training.device_to_train_on()
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _parent(spec: NetworkSpec, repository: Repository) -> Network:
@@ -194,7 +195,7 @@ class _WithoutClassifier(torch.nn.Module):
 def _export(spec: NetworkSpec, network: Network, folder: Path, source_accuracy: float | None, n_classes: int) -> None:
     """Write the network as a torch.export program with its card."""
     headless = spec.algorithm in WITHOUT_CLASSIFIER
-    network = network.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network = network.eval().to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     module: torch.nn.Module = _WithoutClassifier(network) if headless else network
     images = torch.zeros(2, 3, SIDE, SIDE)
     program = torch.export.export(module, (images,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))

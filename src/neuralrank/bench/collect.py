@@ -1,14 +1,12 @@
 """Collect what a repository holds into the tables that are published: networks, truth, scores, and probe features.
 
 The features are those of one draw of 500 samples a target, eight bits a value, so that a new score can be tried on the
-whole repository in seconds and without it; see `read_features`.
+whole repository in seconds and without it; see `published_features.py`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralrank.bench import score_probes, truth
+from neuralrank.bench._features import probe_features
 from neuralrank.bench._grid import Grid, make_grid
 from neuralrank.bench.build import Repository, write_whole
+from neuralrank.bench.published_features import LEVELS, N_SAMPLES
 from neuralrank.bench.tables import write_table
-from neuralrank.errors import DataError
-
-N_KEPT = 500
-_LEVELS = 255
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeFeatures:
-    """What one network made of one draw of the probe of one target."""
-
-    target: str
-    model: str
-    features: NDArray[np.float32]
-    """Shape (n_samples, d)."""
-    labels: NDArray[np.int64]
-    logits: NDArray[np.float32] | None
-    """Shape (n_samples, n_source_classes); None where the network has no classifier."""
 
 
 def write_networks(grid: Grid, repository: Repository, tables: Path) -> None:
@@ -60,57 +43,24 @@ def write_features(grid: Grid, repository: Repository, tables: Path) -> None:
     for target in grid.targets:
         arrays: dict[str, NDArray[Any]] = {}
         for spec in make_grid(grid):
-            if not truth.features_file(repository, target, spec.name).exists():
+            if not repository.facts(spec.name).exists():
                 continue
-            stored = score_probes.read_features(repository, target, spec.name)
+            stored = probe_features(spec, target, repository)
             rows = np.arange(len(stored.labels))
             for n_probe, draw, indices in score_probes.draw_probes(stored.labels, target):
-                if n_probe == N_KEPT and draw == 0:
+                if n_probe == N_SAMPLES and draw == 0:
                     rows = indices
             arrays["labels"] = stored.labels[rows].astype(np.uint8)
             for name, values in (("features", stored.features), ("logits", stored.logits)):
                 if values is not None:
-                    codes, ranges = _coded(values[rows])
+                    codes, ranges = coded(values[rows])
                     arrays[f"{spec.name}/{name}"], arrays[f"{spec.name}/{name} range"] = codes, ranges
         with write_whole(tables / f"features-{target}.npz") as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def read_features(tables: Path) -> Iterator[ProbeFeatures]:
-    """Yield the published features of every network on every target.
-
-    Raises:
-        DataError: there are none.
-    """
-    files = sorted(tables.glob("features-*.npz"))
-    if not files:
-        raise DataError(
-            f"A new score needs the tables features-TARGET.npz. Got none in {str(tables)!r}. "
-            "Make them with: neuralrank bench score"
-        )
-    for file in files:
-        with np.load(file) as stored:
-            labels = stored["labels"].astype(np.int64)
-            for name in stored.files:
-                model, _, what = name.partition("/")
-                if what == "features":
-                    logits = f"{model}/logits"
-                    yield ProbeFeatures(
-                        target=file.stem.removeprefix("features-"),
-                        model=model,
-                        features=_decoded(stored, name),
-                        labels=labels,
-                        logits=_decoded(stored, logits) if logits in stored.files else None,
-                    )
-
-
-def _coded(values: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def coded(values: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Return each column in 256 levels between its smallest and its largest value, and these two, shape (2, d)."""
     ranges = np.stack([values.min(axis=0), values.max(axis=0)])
     spread = np.where(ranges[1] > ranges[0], ranges[1] - ranges[0], 1)
-    return np.rint((values - ranges[0]) / spread * _LEVELS).astype(np.uint8), ranges
-
-
-def _decoded(stored: Any, name: str) -> NDArray[np.float32]:
-    low, high = stored[f"{name} range"]
-    return np.asarray(low + stored[name].astype(np.float32) * ((high - low) / _LEVELS), dtype=np.float32)
+    return np.rint((values - ranges[0]) / spread * LEVELS).astype(np.uint8), ranges

@@ -197,8 +197,7 @@ def _computed(
     new = members_to_compute(asked, read, n_probe=n_probe)
     if not new:
         return None, []
-    _check_torch("Computing a score that is not in the tables")
-    from neuralrank.bench.collect import read_features
+    from neuralrank.bench.published_features import read_features
 
     of_half = {
         model for model, own in zip(read.networks.model, read.networks.half, strict=True) if half in ("all", own)
@@ -217,8 +216,7 @@ def _computed(
 
 
 def _development_targets() -> tuple[str, ...]:
-    _check_torch("Knowing which targets chose the default")
-    from neuralrank.bench._grid import DEVELOPMENT_TARGETS
+    from neuralrank.bench.tables import DEVELOPMENT_TARGETS
 
     return DEVELOPMENT_TARGETS
 

@@ -1,7 +1,7 @@
 """Compute every score of every network on probes of several sizes: `neuralrank bench score`.
 
 A probe is drawn as `neuralrank rank` draws one, by class, several times for each size. What is finished lies in
-`scores/` of the repository, a file for each network and target; features come from `features/`, see `truth.py`.
+`scores/` of the repository, a file for each network and target; features are kept in `features/`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from neuralrank import registry
+from neuralrank.bench._features import Features, probe_features
 from neuralrank.bench._grid import Grid, NetworkSpec, make_grid
 from neuralrank.bench._jobs import Progress, run_jobs
 from neuralrank.bench.build import Repository, write_whole
 from neuralrank.bench.tables import SCHEMAS
-from neuralrank.bench.truth import features_file
 from neuralrank.errors import DataError
 from neuralrank.probe import draw_indices
 from neuralrank.readers._samples import ArraySamples
@@ -36,31 +36,6 @@ TIMED = 500
 """Probe size at which scores are timed, each alone."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Features:
-    """What one network made of the whole probe of one target."""
-
-    features: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    logits: NDArray[np.float32] | None
-    stages: NDArray[np.float32]
-    """Pooled outputs of all its stages side by side, the features last."""
-    seconds: float
-    """Of the forward passes."""
-
-
-def read_features(repository: Repository, target: str, model: str) -> Features:
-    """Read what `truth` kept."""
-    with np.load(features_file(repository, target, model)) as stored:
-        return Features(
-            features=stored["features"],
-            labels=stored["labels"],
-            logits=stored.get("logits"),
-            stages=stored["stages"],
-            seconds=float(stored["seconds"]),
-        )
-
-
 def score_probes(
     grid: Grid, repository: Repository, *, names: Sequence[str] = (), jobs: int, progress: Progress
 ) -> None:
@@ -68,7 +43,7 @@ def score_probes(
 
     Args:
         grid: its networks and targets.
-        repository: with features of every network.
+        repository: with the networks that are built.
         names: scorers; all that features, labels or a classifier are enough for, if none is given.
         jobs: processes at once.
         progress: see `run_jobs`.
@@ -78,9 +53,11 @@ def score_probes(
         _Piece(spec=spec, target=target, names=wanted, max_probe=grid.max_probe, repository=repository)
         for spec in make_grid(grid)
         for target in grid.targets
-        if features_file(repository, target, spec.name).exists()
+        if repository.facts(spec.name).exists()
     ]
     left = [piece for piece in pieces if not piece.file.exists()]
+    for target in {piece.target for piece in left}:
+        repository.read(target, "probe")
     run_jobs(_score, left, name=lambda piece: f"{piece.target} {piece.spec.name}", jobs=jobs, progress=progress)
 
 
@@ -127,12 +104,12 @@ class _Piece:
 
 
 def _score(piece: _Piece) -> None:
-    stored = read_features(piece.repository, piece.target, piece.spec.name)
+    stored = probe_features(piece.spec, piece.target, piece.repository)
     rows: list[dict[str, Any]] = []
     for n_probe, draw, indices in draw_probes(stored.labels, piece.target):
         if n_probe > piece.max_probe:
             break
-        found = _values(stored, indices, piece.names, timed=n_probe == TIMED and draw == 0)
+        found = score_values(stored, indices, piece.names, timed=n_probe == TIMED and draw == 0)
         common = {"target": piece.target, "model": piece.spec.name, "n_probe": n_probe, "draw": draw}
         extract_seconds = stored.seconds * len(indices) / len(stored.labels)
         rows += [{**common, "score": name, **row, "extract_seconds": extract_seconds} for name, row in found.items()]
@@ -140,7 +117,7 @@ def _score(piece: _Piece) -> None:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMAS["scores"]), part)
 
 
-def _values(
+def score_values(
     stored: Features, indices: NDArray[np.int64], names: Sequence[str], *, timed: bool
 ) -> dict[str, dict[str, float | None]]:
     """Return value, standard error and, where it is asked for, seconds by score; None where a score is not defined."""

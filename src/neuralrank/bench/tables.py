@@ -55,6 +55,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 `n_train` is the nominal number of samples and `n_used` the real one; a and b are disjoint halves of the test set; where
 `value` is null, the network cannot get the score; where `seconds` is null, it was not timed."""
 _MADE_BY = {"networks": "build", "truth": "truth", "scores": "score"}
+DEVELOPMENT_TARGETS = ("fashion_mnist", "kmnist_10k")
+"""Targets on which the default score was chosen, with the development half of the networks; it was judged on the other
+targets with the other half. Both halves were drawn before any accuracy was known."""
 HALVES, KINDS = ("development", "confirmation"), ("head", "finetune")
 
 

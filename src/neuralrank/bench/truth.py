@@ -2,7 +2,6 @@
 
 Two ways to use a network, each at two numbers of samples: a head on frozen features, and full fine-tuning. What is
 finished lies in `truth/` of the repository, a file for each network, target and kind, and is not measured again.
-The forward passes for the head also give the features of the probe, in `features/`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from neuralrank.bench import _training as training
@@ -24,7 +22,7 @@ from neuralrank.bench._grid import Grid, NetworkSpec, make_grid
 from neuralrank.bench._heads import VALIDATION_SHARE, train_head
 from neuralrank.bench._jobs import Progress, run_jobs
 from neuralrank.bench._networks import Network
-from neuralrank.bench.build import WITHOUT_CLASSIFIER, Repository, load_network, write_text, write_whole
+from neuralrank.bench.build import Repository, load_network, write_text
 
 HEAD_SIZES, HEAD_SEEDS = (500, 5_000), (0, 1, 2)
 FINE_TUNE_STEPS = {500: 80, 2_000: 160}
@@ -94,11 +92,6 @@ def read_rows(grid: Grid, repository: Repository) -> list[dict[str, Any]]:
     ]
 
 
-def features_file(repository: Repository, target: str, model: str) -> Path:
-    """Return where the features of the probe are: arrays features, stages, labels and, where there are some, logits."""
-    return repository.folder / "features" / target / f"{model}.npz"
-
-
 def _has_further_seeds(spec: NetworkSpec, target: str, grid: Grid) -> bool:
     """Draw a third, of each target another one."""
     place = int(spec.name.partition("-")[0])
@@ -120,12 +113,11 @@ def _heads(piece: Measurement) -> list[dict[str, Any]]:
     start = time.perf_counter()
     pool_features, test_features = (_features(network, images) for images in (pool, test))
     extract_seconds = (time.perf_counter() - start) / (len(pool) + len(test))
-    _keep_probe_features(piece, network)
     rows = []
     for n_train in HEAD_SIZES:
         for seed in piece.seeds:
             start = time.perf_counter()
-            chosen = _draw(len(pool), n_train, seed)
+            chosen = draw_training(len(pool), n_train, seed)
             head = train_head(pool_features[chosen], pool.labels[chosen], int(pool.labels.max()) + 1)
             correct = head.predict(test_features) == test.labels
             seconds = time.perf_counter() - start + extract_seconds * len(chosen)
@@ -141,20 +133,6 @@ def _logits(network: Network, images: Images) -> NDArray[np.float32]:
     return training.run_batches(network, images, lambda batch: network(batch)["logits"])
 
 
-def _keep_probe_features(piece: Measurement, network: Network) -> None:
-    probe = piece.repository.read(piece.target, "probe")
-    file = features_file(piece.repository, piece.target, piece.spec.name)
-    start = time.perf_counter()
-    arrays: dict[str, Any] = {"features": _features(network, probe)}
-    arrays["seconds"] = np.float64(time.perf_counter() - start)
-    arrays["stages"] = training.run_batches(network, probe, lambda batch: torch.cat(network.stage_features(batch), 1))
-    arrays["labels"] = probe.labels
-    if piece.spec.algorithm not in WITHOUT_CLASSIFIER and piece.spec.algorithm != "untrained":
-        arrays["logits"] = _logits(network, probe)
-    with write_whole(file) as part, part.open("wb") as opened:
-        np.savez(opened, **arrays)
-
-
 # --- fine-tuning -------------------------------------------------------------------------------------------------
 
 
@@ -165,7 +143,7 @@ def _fine_tunings(piece: Measurement) -> list[dict[str, Any]]:
     for n_train in FINE_TUNE_STEPS:
         for seed in piece.seeds:
             start = time.perf_counter()
-            chosen = _draw(len(pool), n_train, seed)
+            chosen = draw_training(len(pool), n_train, seed)
             n_steps = round(piece.steps_factor * FINE_TUNE_STEPS[n_train])
             rate, best = fine_tuned(network, pool.take(chosen), n_steps=n_steps, seed=seed)
             logits = _logits(best, test)
@@ -193,10 +171,7 @@ def fine_tuned(network: Network, images: Images, *, n_steps: int, seed: int) -> 
     found: list[tuple[float, float, Network]] = []
     for rate in RATES:
         tuned = copy.deepcopy(network)
-        tuned.classifier = torch.nn.Linear(network.n_features, len(head.bias))
-        with torch.no_grad():
-            tuned.classifier.weight.copy_(torch.from_numpy(head.weights))
-            tuned.classifier.bias.copy_(torch.from_numpy(head.bias))
+        tuned.classifier = head.layer().to(training.device_of(network))
         loss = training.supervised(tuned, fit, "shift")
         training.optimise(tuned, loss, len(fit), n_steps=n_steps, rate=rate, decay=1e-4, seed=seed)
         accuracy = np.mean(_logits(tuned, held_out).argmax(axis=1) == held_out.labels)
@@ -208,7 +183,7 @@ def fine_tuned(network: Network, images: Images, *, n_steps: int, seed: int) -> 
 # --- rows --------------------------------------------------------------------------------------------------------
 
 
-def _draw(n_pool: int, n_train: int, seed: int) -> NDArray[np.int64]:
+def draw_training(n_pool: int, n_train: int, seed: int) -> NDArray[np.int64]:
     """Draw training samples; seeds 0 and 1 draw from the two ends of one order, so they share none if they need not."""
     order = np.random.default_rng(7).permutation(n_pool)
     if seed == 1:
