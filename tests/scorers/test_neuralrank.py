@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge
 from neuralrank.scorers import neuralrank as neuralrank_file
 from neuralrank.scorers import score
 from neuralrank.scorers._held_out import held_out_ridge, take_rows
-from neuralrank.scorers._prepared import prepare
+from neuralrank.scorers._prepared import Prepared, prepare
 
 
 def refitted(features, targets, penalty, groups):
@@ -52,6 +52,11 @@ def test_closed_form_of_some_rows_is_that_of_all(targets):
     np.testing.assert_allclose(some, held_out_ridge(prepared, 3.0)[rows], atol=1e-12)
 
 
+def compressed(features):
+    """What is fitted: standardised and compressed columns."""
+    return np.arcsinh((features - features.mean(axis=0)) / features.std(axis=0))
+
+
 PENALTIES = np.arange(-3.0, 2.01, 0.25)
 TRACKS = np.arange(150) // 2
 
@@ -59,7 +64,7 @@ TRACKS = np.arange(150) // 2
 @pytest.mark.parametrize("groups", [None, TRACKS], ids=["samples", "groups"])
 def test_the_value_is_the_best_held_out_information_over_penalties_and_temperatures(blobs, groups):
     features, labels = blobs
-    prepared = prepare(features, labels)
+    prepared = prepare(compressed(features), labels)
     prior = np.full(3, 1 / 3)
     held_out = np.arange(150) if groups is None else groups
 
@@ -81,7 +86,7 @@ def test_several_labels_are_one_problem_each_at_a_shared_penalty():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(90, 4))
     targets = (features[:, :3] + rng.normal(size=(90, 3)) * [0.3, 1.0, 9.0] > [0.0, 0.8, 0.2]).astype(int)
-    prepared = prepare(features, targets)
+    prepared = prepare(compressed(features), targets)
     shares = targets.mean(axis=0)
     entropies = -(shares * np.log(shares) + (1 - shares) * np.log(1 - shares))
 
@@ -102,6 +107,25 @@ def test_several_labels_are_one_problem_each_at_a_shared_penalty():
     assert result.value == pytest.approx(expected.mean(), abs=1e-4)
     assert list(result.per_class.values()) == pytest.approx(expected, abs=1e-3)
     assert result.terms.mean() == pytest.approx(result.value, rel=1e-12)
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel"])
+def test_the_unit_of_a_column_does_not_matter(blobs, task):
+    features, labels = blobs
+    labels = labels if task == "classification" else np.eye(3, dtype=int)[labels]
+    units = 10.0 ** np.linspace(-4, 4, features.shape[1])
+    expected = score("neuralrank", features, labels).value
+    assert score("neuralrank", features * units - 7 * units, labels).value == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_few_extreme_samples_hide_less_of_what_a_feature_says(monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    features = rng.normal(size=(200, 3)) + 2.0 * labels[:, None]
+    features[:4] *= 20
+    found = score("neuralrank", features, labels).value
+    monkeypatch.setattr(Prepared, "compressed", property(lambda prepared: prepared))
+    assert found > score("neuralrank", features, labels).value + 0.15
 
 
 def test_one_label_is_the_problem_of_two_classes():

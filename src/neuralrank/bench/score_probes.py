@@ -134,7 +134,8 @@ def score_values(
             start = time.perf_counter()
             score = registry.get("scorers", name).of(prepared() if timed else shared)
             seconds = time.perf_counter() - start if timed else None
-            found[name] = {"value": score.value, "stderr": score.stderr, "seconds": seconds}
+            accuracy = score.details.get("accuracy")
+            found[name] = {"value": score.value, "stderr": score.stderr, "accuracy": accuracy, "seconds": seconds}
         except DataError:
-            found[name] = {"value": None, "stderr": None, "seconds": None}
+            found[name] = dict.fromkeys(("value", "stderr", "accuracy", "seconds"))
     return found

@@ -47,13 +47,14 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         "n_correct_a:int n_test_a:int n_correct_b:int n_test_b:int seconds:float"
     ),
     "scores": _schema(
-        "target:str model:str score:str n_probe:int draw:int value:float? stderr:float? seconds:float? "
-        "extract_seconds:float"
+        "target:str model:str score:str n_probe:int draw:int value:float? stderr:float? accuracy:float? "
+        "seconds:float? extract_seconds:float"
     ),
 }
 """Columns of each table. `lineage` is the first ancestor; how a published network was trained may be unknown, null;
 `n_train` is the nominal number of samples and `n_used` the real one; a and b are disjoint halves of the test set; where
-`value` is null, the network cannot get the score; where `seconds` is null, it was not timed."""
+`value` is null, the network cannot get the score; `accuracy` is the held-out accuracy that a score found on the probe,
+null where it finds none; where `seconds` is null, it was not timed."""
 _MADE_BY = {"networks": "build", "truth": "truth", "scores": "score"}
 DEVELOPMENT_TARGETS = ("fashion_mnist", "kmnist_10k")
 """Targets on which the default score was chosen, with the development half of the networks; it was judged on the other
@@ -113,6 +114,8 @@ class Scores:
     draw: Integers
     value: Floats
     """nan where the network cannot get the score."""
+    accuracy: Floats
+    """Held out, on the probe; nan where the score finds none."""
     seconds: Floats
     """nan where it was not timed."""
     extract_seconds: Floats
@@ -184,7 +187,7 @@ def read_scores(path: Path) -> Scores:
 
 
 def scores_from_rows(rows: Iterable[Mapping[str, Any]]) -> Scores:
-    """Return scores from rows with the columns of the table; `stderr` may be left out."""
+    """Return scores from rows with the columns of the table; `stderr` and `accuracy` may be left out."""
     return _scores(_from_rows("scores", list(rows)), "The scores")
 
 
@@ -201,7 +204,7 @@ def join_scores(*scores: Scores) -> Scores:
     words: dict[str, Any] = {name: together(name) for name in ("target", "model", "score")}
     numbers: dict[str, Any] = {
         name: np.concatenate([getattr(table, name) for table in scores])
-        for name in ("n_probe", "draw", "value", "seconds", "extract_seconds")
+        for name in ("n_probe", "draw", "value", "accuracy", "seconds", "extract_seconds")
     }
     return Scores(**words, **numbers)
 
@@ -234,7 +237,7 @@ def write_table(path: Path, kind: str, rows: Sequence[Mapping[str, Any]] | pa.Ta
 
 
 def _scores(table: pa.Table, source: str) -> Scores:
-    numbers = _numbers(table, ("n_probe", "draw", "value", "seconds", "extract_seconds"))
+    numbers = _numbers(table, ("n_probe", "draw", "value", "accuracy", "seconds", "extract_seconds"))
     infinite = int(np.isinf(numbers["value"]).sum())
     if infinite:
         raise DataError(f"{source} needs finite values. Got {infinite} infinite ones. Write null where there is none.")

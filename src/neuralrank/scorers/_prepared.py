@@ -7,7 +7,7 @@ device that the features came from. Nothing is written into the caller's arrays.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -132,6 +132,15 @@ class Prepared:
     def spectrum(self) -> Spectrum:
         """The one decomposition."""
         return decompose(self.features, self.device)
+
+    @cached_property
+    def compressed(self) -> Prepared:
+        """The same samples with each column in units of its own standard deviation, large values compressed: asinh.
+
+        Features of networks have columns of very different size and long tails, where few samples decide a linear fit.
+        """
+        deviations = np.sqrt(np.einsum("ij,ij->j", self.features, self.features) / self.n_samples)
+        return replace(self, features=_as_matrix(np.arcsinh(self.features / deviations)))
 
     @cached_property
     def projected(self) -> NDArray[np.float64]:

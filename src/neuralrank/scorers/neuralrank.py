@@ -1,10 +1,11 @@
 """Discriminating power: the share of the label entropy that features resolve on samples they were not fitted to.
 
-The paper states the idea and not the formula; this formula is ours. Ridge regression onto the one-hot classes gives
-each sample a held-out discriminant (closed form, without the sample's group); a softmax with one inverse temperature
-turns it into class probabilities. Penalty and inverse temperature are the ones of the best held-out likelihood. At an
+The paper states the idea and not the formula; this formula is ours, chosen as docs/evidence-choice.md says. Each
+feature is standardised and compressed, asinh(x / σ). Ridge regression onto the one-hot classes gives each sample a
+held-out discriminant (closed form, without the sample's group); a softmax with one inverse temperature turns it into
+class probabilities. Penalty and inverse temperature are the ones of the best held-out likelihood. At an
 inverse temperature of zero the probabilities are the class frequencies: features that say nothing get 0, however many.
-Multilabel targets are one such problem a label, averaged.
+Multilabel targets are one such problem a label, averaged; regression takes the features as they are.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class _Fit:
     family="discriminating power",
     tasks={"classification", "regression", "multilabel"},
     paper="Lee et al. 2020, neuralRank (arXiv 1903.00711); formula ours",
+    invariances={"sample order"},
 )
 def neuralrank(prepared: Prepared) -> Score:
     """Score the share of the label entropy resolved on held-out samples (regression: held-out R²).
@@ -66,8 +68,10 @@ def neuralrank(prepared: Prepared) -> Score:
         the held-out `accuracy` (of labels, averaged; R² for regression), the chosen `penalty` (relative to the mean
         squared singular value) and, for one problem, the `inverse_temperature`.
 
-    Cost: the one decomposition plus O(n · rank · k).
+    Cost: a decomposition of its own, O(n · d · min(n, d)), for regression the common one; plus O(n · rank · k).
     """
+    if prepared.task != "regression":
+        prepared = prepared.compressed
     unit = float(np.mean(prepared.spectrum.values**2))
 
     def fits(log10_penalties: Sequence[float], rows: Rows | None, start: _Fit | None = None) -> list[_Fit]:
