@@ -36,8 +36,8 @@ def measurement(model, **fields):
 
 def score(model, **fields):
     return {
-        "target": "kmnist", "model": model, "score": "knn", "n_probe": 500, "draw": 0, "value": 0.5, "stderr": None, "accuracy": None,
-        "seconds": 0.1, "extract_seconds": 0.2, **fields,
+        "target": "kmnist", "model": model, "score": "knn", "n_probe": 500, "draw": 0, "value": 0.5, "stderr": None,
+        "accuracy": None, "seconds": 0.1, "extract_seconds": 0.2, **fields,
     }  # fmt: skip
 
 
