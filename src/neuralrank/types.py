@@ -272,8 +272,10 @@ class RankedModel:
     tie_group: int
     """Models of one tie group are not told apart by paired differences on the same samples."""
     expected_accuracy: float | None
-    """Held-out accuracy of the linear discriminant on the probe; R² for regression, for multi-label the mean over the
-    labels of the share of samples for which having it or not is predicted."""
+    """Of a linear head trained on as many samples as the probe has; for regression the held-out R² of the linear fit,
+    for multi-label the mean over the labels of the share of samples for which having it or not is predicted."""
+    expected_accuracy_interval: tuple[float, float] | None = None
+    """95 % interval of the expected accuracy; None for regression and multi-label."""
     layer: str
     n_features: int
     n_samples_used: int

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralrank import registry
+from neuralrank.expectation import expected_head_accuracy
 from neuralrank.features import Features
 from neuralrank.order import Order
 from neuralrank.probe import Probe
 from neuralrank.scores import ScoreSheet, Wanted, is_static
-from neuralrank.types import ModelRecord, RankedModel, TargetSummary
+from neuralrank.types import ModelRecord, RankedModel, Score, TargetSummary
 from neuralrank.uncertainty import Confidence, combined_confidence, confidence
 
 EXPECTS_ACCURACY = "neuralrank"
-"""The score whose held-out accuracy is the expected one."""
+"""The score whose held-out accuracy the expected one follows from."""
 
 BASELINES = ("log_params", "size", "reported_accuracy")
 """Static scores whose orders stand beside every ranking."""
@@ -108,6 +109,7 @@ def _row(
 ) -> RankedModel:
     scores = trial.sheet.scores
     own = scores.get(EXPECTS_ACCURACY)
+    accuracy, accuracy_interval = _expected_accuracy(verdict.probe, own)
     chance = () if interval is None else _chance_warning(verdict, interval)
     facts = trial.record.facts
     return RankedModel(
@@ -118,7 +120,8 @@ def _row(
         interval=interval,
         p_best=p_best,
         tie_group=tie_group,
-        expected_accuracy=own.details["accuracy"] if own else None,
+        expected_accuracy=accuracy,
+        expected_accuracy_interval=accuracy_interval,
         layer=trial.features.layer,
         n_features=trial.n_features,
         n_samples_used=len(verdict.probe),
@@ -137,6 +140,17 @@ def _row(
         pretraining_data=facts.pretraining_data,
         warnings=(*chance, *dict.fromkeys(trial.warnings)),
     )
+
+
+def _expected_accuracy(probe: Probe, own: Score | None) -> tuple[float | None, tuple[float, float] | None]:
+    """Return what a head will reach, with its interval; only of classes is known how held-out accuracies go with it."""
+    if own is None:
+        return None, None
+    if probe.target.task != "classification":
+        return own.details["accuracy"], None
+    n_units = len(probe) if probe.groups is None else len(np.unique(probe.groups))
+    found = expected_head_accuracy(own.details["accuracy"], n_units)
+    return found.value, (found.low, found.high)
 
 
 def _chance_warning(verdict: Verdict, interval: tuple[float, float]) -> tuple[str, ...]:

@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from evidence_world import JUDGED, MODELS, TARGETS, expected, write_world
+from evidence_world import JUDGED, MODELS, TARGETS, expected, truth_rows, write_world
 
 from neuralrank.bench._cells import Question
 from neuralrank.bench.collect import coded
 from neuralrank.bench.evaluate import evaluate
-from neuralrank.bench.tables import read_tables
+from neuralrank.bench.tables import read_tables, write_table
 from neuralrank.cli import app
 from neuralrank.errors import DataError, NeuralrankError, UnknownNameError, UsageError
 
@@ -132,6 +132,23 @@ def test_csv_has_a_row_for_each_list_and_scope(tables):
     assert len(rows) == sum(len(one.summaries) for one in found.standings)
     (row,) = [row for row in rows if (row["score"], row["scope"]) == ("parc", "mnist")]
     assert float(row["spearman"]) == pytest.approx(found.standing("parc").summaries["mnist"].spearman, rel=1e-5)
+
+
+def test_a_share_of_no_ceiling_is_shown_as_what_is_not_known(tmp_path):
+    write_world(tmp_path)
+    flat = [{**row, "n_correct_a": 700, "n_correct_b": 700} for row in truth_rows()]
+    write_table(tmp_path / "truth.parquet", "truth", flat)
+    text = bench("evaluate", "--tables", tmp_path).stdout
+    assert "ceiling   –\n" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("knn ")]
+    assert row.split()[1:6] == ["published", "0.000", "[0.000,", "0.000]", "–"]
+    document = json.loads(bench("evaluate", "--tables", tmp_path, "--format", "json").stdout)
+    assert all(one["ceiling"] is None for one in document["truths"])
+    for one in document["standings"]:
+        assert one["summaries"]["head"]["share_of_ceiling"] == {"value": None, "low": None, "high": None}
+        assert one["summaries"]["head"]["weighted_tau"]["value"] == 0.0
+    rows = list(csv.DictReader(io.StringIO(bench("evaluate", "--tables", tmp_path, "--format", "csv").stdout)))
+    assert {row["share_of_ceiling"] for row in rows} == {""}
 
 
 def test_scores_that_are_asked_about_stand_beside_the_default_and_the_best_others(tables):

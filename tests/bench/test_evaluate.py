@@ -1,13 +1,14 @@
 """A synthetic world of which everything is known: what each network is worth, and how well each score sees it."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from neuralrank.bench._cells import Question, Regime, ScoreBook, make_cells
 from neuralrank.bench.evaluate import evaluate
-from neuralrank.bench.tables import Tables, join_scores, read_tables, scores_from_rows, write_table
+from neuralrank.bench.tables import Tables, join_scores, read_tables, read_truth, scores_from_rows, write_table
 from neuralrank.combinations.mean_rank import mean_rank
 from neuralrank.errors import DataError, UsageError
 from neuralrank.evaluation import regret_at_k, weighted_tau
@@ -207,6 +208,43 @@ def test_leaving_out_an_architecture_leaves_the_others(evaluation):
         for regime in REGIMES
     ]
     assert evaluation.standing("biased").without["vgg"] == pytest.approx(np.mean(by_cell))
+
+
+def test_there_is_no_share_of_a_ceiling_that_is_not_above_zero(tables, tmp_path):
+    flat = [{**row, "n_correct_a": 700, "n_correct_b": 700} if row["target"] == "mnist" else row for row in truth()]
+    write_table(tmp_path / "truth.parquet", "truth", flat)
+    changed = replace(tables, truth=read_truth(tmp_path / "truth.parquet"))
+    found = evaluate(changed, replace(QUESTION, scores=("good",), details=True))
+    assert {one.target: np.isnan(one.ceiling) for one in found.truths} == {
+        "cifar": False, "kmnist": False, "mnist": True,
+    }  # fmt: skip
+    summaries = found.standing("good").summaries
+    assert summaries["kmnist"].share_of_ceiling.value > 0.5
+    for scope in ("all", "head", "finetune", "mnist"):
+        share = summaries[scope].share_of_ceiling
+        assert np.isnan([share.value, share.low, share.high]).all()
+    assert all(np.isnan(row.share_of_ceiling.value) for row in found.sizes)
+
+
+def test_two_networks_that_cannot_be_told_apart_are_judged(tables, tmp_path):
+    few = [row for row in truth() if row["model"] in ("m01", "m02")]
+    write_table(tmp_path / "truth.parquet", "truth", [{**row, "n_correct_a": 5, "n_correct_b": 5} for row in few])
+    found = evaluate(replace(tables, truth=read_truth(tmp_path / "truth.parquet")), QUESTION)
+    assert {one.n_models for one in found.truths} == {2}
+    assert found.standing("good").summaries["all"].weighted_tau.value == 0.0
+    assert np.isnan(found.standing("good").summaries["all"].share_of_ceiling.value)
+
+
+def test_a_network_without_a_truth_on_a_target_is_left_out_there(tables, tmp_path):
+    rows = [row for row in truth() if (row["model"], row["target"]) != ("m05", "mnist")]
+    rows = [row for row in rows if row["target"] != "kmnist" or row["regime"] == "head" or row["model"] == "m03"]
+    write_table(tmp_path / "truth.parquet", "truth", rows)
+    found = evaluate(replace(tables, truth=read_truth(tmp_path / "truth.parquet")), QUESTION)
+    sizes = {(one.target, one.regime): one.n_models for one in found.truths}
+    assert sizes == {
+        ("cifar", "head 500"): N_MODELS, ("cifar", "finetune 500"): N_MODELS, ("kmnist", "head 500"): N_MODELS,
+        ("mnist", "head 500"): N_MODELS - 1, ("mnist", "finetune 500"): N_MODELS - 1,
+    }  # fmt: skip
 
 
 def test_the_same_seed_gives_the_same_evaluation(tables, evaluation):

@@ -18,7 +18,7 @@ from neuralrank.bench import _report_words as words
 from neuralrank.bench._figures import FIGURES
 from neuralrank.bench._report_bars import answer, bars
 from neuralrank.bench.report import draw_figures, gather, read_costs, write_files, write_text
-from neuralrank.bench.tables import write_table
+from neuralrank.bench.tables import read_tables, write_table
 from neuralrank.errors import DataError, OutputError
 from neuralrank.evaluation import Estimate
 
@@ -198,6 +198,24 @@ def test_how_few_samples_suffice(good, text, bad_text):
     assert "93 % is not reached at the largest of these" in bad_text
 
 
+def test_a_page_on_a_ceiling_that_is_not_known_says_so(tmp_path):
+    write_world(tmp_path)
+    flat = [
+        {**row, "n_correct_a": 700, "n_correct_b": 700} if row["target"] == "mnist" else row for row in truth_rows()
+    ]
+    write_table(tmp_path / "truth.parquet", "truth", flat)
+    found = gather(read_tables(tmp_path), read_costs(tmp_path), development_targets=DEVELOPMENT, n_resamples=10)
+    page = write_text(found, folder="evidence")
+    assert "nan" not in page
+    assert "| Heads, 500 samples: at least 97 % of the ceiling | not known | **not met** | – |" in page
+    assert "With 100 samples it is" not in page
+    assert "`neuralrank` reaches a share that is not known, with 500 a share that is not known. For heads, 97 %" in page
+    assert "97 % is not reached at the largest of these and 93 % is not reached" in page
+    assert "cannot be said to predict one way of training better: a ceiling is not known (– and – of" in page
+    assert "reaches a share of the ceiling that cannot be held against that on the half on which it was chosen" in page
+    assert set(draw_figures(found)) == set(FIGURES)
+
+
 def test_numbers_are_written_alike():
     estimate = Estimate(value=-0.0001, low=-0.02, high=0.03)
     assert words.difference(estimate) == "0.000 [-0.020, +0.030]"
@@ -260,8 +278,6 @@ def test_the_default_and_published_scores_are_needed(tmp_path):
 def test_both_ways_of_training_are_needed(tmp_path):
     write_world(tmp_path)
     write_table(tmp_path / "truth.parquet", "truth", [row for row in truth_rows() if row["regime"] == "head"])
-    from neuralrank.bench.tables import read_tables
-
     with pytest.raises(DataError, match="needs accuracies of the kind 'finetune'"):
         gather(read_tables(tmp_path), read_costs(tmp_path), development_targets=DEVELOPMENT)
 

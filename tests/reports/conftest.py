@@ -65,6 +65,7 @@ def build_model(position: int = 0, **changes: Any) -> RankedModel:
         p_best={0: 0.71, 1: 0.252, 2: 0.038}.get(position, 0.0),
         tie_group=tie_group,
         expected_accuracy=accuracy,
+        expected_accuracy_interval=(accuracy - 0.013, accuracy + 0.011),
         layer="features",
         n_features=n_features,
         n_samples_used=2000,

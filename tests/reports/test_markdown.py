@@ -20,7 +20,7 @@ def test_the_table_has_one_row_per_model(ranking: Ranking) -> None:
         "| `log_me` | `h_score` | `knn` | Warnings |"
     )
     assert lines[6] == (
-        "| 5= | `mobilenetv2_100_224_tf2ptq.onnx` | 0.731 ± 0.015 | 90.3 % | &lt;1 % "
+        "| 5= | `mobilenetv2_100_224_tf2ptq.onnx` | 0.731 ± 0.015 | 90.3 ± 1.2 % | &lt;1 % "
         "| 3.49M | 41.7 | 0.46 | 6.6 | 0.87 | a |"
     )
 

@@ -37,7 +37,7 @@ def test_the_table_names_labels_and_their_accuracy(tagged: Ranking) -> None:
     assert "        image, 10,000 samples, multi-label, 3 labels\n" in report
     assert "  label acc. %  " in report
     assert "label acc. %: held-out label accuracy of a linear head, the mean over the labels · " in report
-    assert "expected label accuracy 94.1 %" in report
+    assert "expected label accuracy 94.1 ± 1.2 %" in report
     assert "chance  score 0\n" in report
     assert "class" not in report.split("Data")[0]
 
@@ -50,7 +50,7 @@ def test_markdown_names_labels_and_their_accuracy(tagged: Ranking) -> None:
     report = markdown(tagged)
     assert "- Target: image, 10,000 samples, multi-label, 3 labels\n" in report
     assert "| Expected label accuracy |" in report
-    assert "94.1 %" in report
+    assert "94.1 ± 1.2 %" in report
 
 
 def test_the_page_names_labels_and_their_accuracy(tagged: Ranking, ranking: Ranking) -> None:
@@ -60,7 +60,7 @@ def test_the_page_names_labels_and_their_accuracy(tagged: Ranking, ranking: Rank
     assert "A dark cell is a label whose samples the model cannot tell from others." in html
     assert "image, 10,000 samples, multi-label, 3 labels" in html
     html = page(ranking)
-    assert "samples it was not fitted to. P(best)" in html
+    assert "Expected accuracy is that of a linear head trained on as many samples. P(best)" in html
     assert ">Score by class</h2>" in html
     assert "A dark cell is a class whose samples the model cannot tell from others." in html
 

@@ -10,7 +10,8 @@ from neuralrank.types import Ranking
 
 Make = Callable[..., Any]
 HEADER = (
-    "rank,tie_group,model_id,name,score,interval_low,interval_high,p_best,expected_accuracy,layer,n_features,"
+    "rank,tie_group,model_id,name,score,interval_low,interval_high,p_best,expected_accuracy,expected_accuracy_low,"
+    "expected_accuracy_high,layer,n_features,"
     "n_samples_used,params,size_bytes,extract_seconds,cached,architecture,format,license,pretraining_data,warnings"
 )
 

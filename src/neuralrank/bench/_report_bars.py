@@ -37,7 +37,7 @@ def _shares(material: Material) -> Iterator[Bar]:
         found = share_at(material, material.default, n_probe, "head")
         what = f"Heads, {n_probe} samples: at least {100 * least:.0f} % of the ceiling"
         if found is None:
-            yield Bar(what=what, found="not measured", met=False, by=words.UNKNOWN)
+            yield Bar(what=what, found="not known", met=False, by=words.UNKNOWN)
             continue
         value, limit = words.apart(100 * found.value, 100 * least)
         met = found.value >= least

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -182,11 +183,14 @@ def n_models(evaluation: Evaluation) -> str:
 
 
 def share_at(material: Material, score: str, n_probe: int, scope: str) -> Estimate | None:
-    """Return the share of the ceiling at one size of the probe; None where it was not computed."""
+    """Return the share of the ceiling at one size of the probe; None where it was not computed or is not known."""
     if n_probe == N_PROBE:
-        return material.judged.standing(score).summaries[scope].share_of_ceiling
-    found = (one for one in material.detailed.sizes if (one.score, one.n_probe, one.scope) == (score, n_probe, scope))
-    return next((one.share_of_ceiling for one in found), None)
+        found = [material.judged.standing(score).summaries[scope].share_of_ceiling]
+    else:
+        asked = (score, n_probe, scope)
+        rows = (one for one in material.detailed.sizes if (one.score, one.n_probe, one.scope) == asked)
+        found = [one.share_of_ceiling for one in rows]
+    return next((share for share in found if math.isfinite(share.value)), None)
 
 
 def _check(tables: Tables, choosing: Sequence[str], targets: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from neuralrank.bench import _report_words as words
@@ -102,7 +103,8 @@ def _least_and_most(material: Material, sizes: Sequence[int]) -> str:
 
     def shares(size: int) -> str:
         found = ((share_at(material, material.default, size, kind), SCOPES[kind]) for kind in ("head", "finetune"))
-        return words.listed([f"{words.share(share)} for {what}" for share, what in found if share])
+        known = [f"{words.share(share)} for {what}" for share, what in found if share]
+        return words.listed(known) if known else "a share that is not known"
 
     told = f"With {sizes[0]:,} samples {words.code(material.default)} reaches {shares(sizes[0])}"
     return f"{told}, with {sizes[-1]:,} {shares(sizes[-1])}." if len(sizes) > 1 else f"{told}."
@@ -156,6 +158,8 @@ def by_regime(material: Material) -> str:
         if head.low > tuned.high
         else "predicts full fine-tuning better than heads"
         if tuned.low > head.high
+        else "cannot be said to predict one way of training better: a ceiling is not known"
+        if math.isnan(head.value) or math.isnan(tuned.value)
         else "predicts heads and full fine-tuning about equally well: the intervals overlap"
     )
     return (
@@ -197,14 +201,16 @@ def both_halves(material: Material) -> str:
     ]
     gap = 100 * (shares[1].value - shares[0].value)
     told = (
-        "the same share, to a tenth of a point,"
+        "the same share, to a tenth of a point, as"
         if abs(gap) < 0.05
-        else f"{words.number(abs(gap), 1)} points {'more' if gap > 0 else 'less'} of the ceiling"
+        else f"{words.number(abs(gap), 1)} points {'more' if gap > 0 else 'less'} of the ceiling than"
+        if math.isfinite(gap)
+        else "a share of the ceiling that cannot be held against that"
     )
     titles = ("score", "development: weighted τ", "%", "confirmation: weighted τ", "%")
     return (
-        f"On the confirmation half {words.code(material.default)} reaches {told} "
-        f"{'as' if abs(gap) < 0.05 else 'than'} on the half on which it was chosen. The two have other targets, so "
-        "differences are those of the targets as well. Over all cells, with the share of the ceiling:\n\n"
+        f"On the confirmation half {words.code(material.default)} reaches {told} on the "
+        "half on which it was chosen. The two have other targets, so differences are those of the targets as well. "
+        "Over all cells, with the share of the ceiling:\n\n"
         f"{words.table(titles, rows)}"
     )

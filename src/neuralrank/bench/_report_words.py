@@ -24,12 +24,16 @@ def number(value: float, decimals: int = 3, *, sign: str = "") -> str:
 
 
 def with_interval(estimate: Estimate, decimals: int = 3, *, scale: float = 1.0, unit: str = "", sign: str = "") -> str:
-    """Write a value and its interval.
+    """Write a value and its interval; a dash where there is none.
 
     Example:
         >>> with_interval(Estimate(value=0.91, low=0.88, high=0.94), 1, scale=100, unit=" %")
         '91.0 % [88.0, 94.0]'
+        >>> with_interval(Estimate(value=math.nan, low=math.nan, high=math.nan), unit=" %")
+        '–'
     """
+    if not math.isfinite(estimate.value):
+        return UNKNOWN
     value, low, high = (
         number(scale * each, decimals, sign=sign) for each in (estimate.value, estimate.low, estimate.high)
     )

@@ -49,7 +49,8 @@ class CellTruth:
     n_repeated: int
     """Networks measured with at least two seeds."""
     ceiling: float
-    """The ceiling: weighted τ that a perfect predictor has on average, see `evaluation.ceiling`."""
+    """The ceiling: weighted τ that a perfect predictor has on average, see `evaluation.ceiling`; nan where that is not
+    above 0, because the noise hides all differences."""
     agreement: float
     """Raw: weighted τ between single measurements that share no seed and no test image, see `evaluation.agreement`."""
     noise_std: float
@@ -88,7 +89,7 @@ class Summary:
 
     weighted_tau: Estimate
     share_of_ceiling: Estimate
-    """Mean weighted τ divided by the mean ceiling."""
+    """Mean weighted τ divided by the mean ceiling; nan where the ceiling of one of the cells is not known."""
     draw_std: float
     spearman: float
     regret_at_1: Estimate
@@ -183,12 +184,13 @@ def _is_there(book: ScoreBook, question: Question, cells: Sequence[Cell]) -> boo
 
 def _truth(cell: Cell, seed: int) -> CellTruth:
     variances = evaluation.noise_variance(cell.by_seed)
+    ceiling = evaluation.ceiling(cell.accuracy, variances, seed=seed)
     return CellTruth(
         target=cell.target,
         regime=str(cell.regime),
         n_models=len(cell.networks),
         n_repeated=int(np.sum(np.sum(~np.isnan(cell.by_seed[:, :, 0]), axis=1) >= 2)),
-        ceiling=evaluation.ceiling(cell.accuracy, variances, seed=seed),
+        ceiling=ceiling if ceiling > 0 else math.nan,
         agreement=evaluation.agreement(cell.by_seed),
         noise_std=float(np.sqrt(variances.mean())),
         spread=float(cell.accuracy.std(ddof=1)),

@@ -34,7 +34,8 @@ $ make evidence
 The first judges the scores again, as in the tables above. The second judges a score that is not in the tables, for
 example one of another package, in seconds: the features of every network on one draw of 500 samples a target are
 published with the tables, in 8 bits a value. The third makes this page again. The last two make the tables again: a cut
-of 12 networks in minutes, or all of them in hours; whatever is finished is kept and not made again."""
+of 12 networks in minutes, or all of them in hours, where the build and the fine-tuning use a GPU if torch sees one;
+whatever is finished is kept and not made again."""
 
 
 def write_text(material: Material, *, folder: str) -> str:

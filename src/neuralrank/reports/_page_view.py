@@ -102,7 +102,7 @@ def _rows(ranking: Ranking, names: list[str], full: tuple[str, ...]) -> list[dic
             "bar": bar(model, axis, chance),
             "score": _numbers.number(model.score, digits),
             "half": None if halves[position] is None else _numbers.number(halves[position], digits),
-            "accuracy": _sentences.accuracy(ranking, model.expected_accuracy),
+            "accuracy": _sentences.accuracy(ranking, model),
             "p_best": _numbers.probability(model.p_best),
             "params": _numbers.short_count(model.params),
             "size": _numbers.file_size(model.size_bytes),

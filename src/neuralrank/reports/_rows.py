@@ -14,6 +14,8 @@ COLUMNS = (
     "interval_high",
     "p_best",
     "expected_accuracy",
+    "expected_accuracy_low",
+    "expected_accuracy_high",
     "layer",
     "n_features",
     "n_samples_used",
@@ -46,7 +48,8 @@ def flat_rows(ranking: Ranking) -> list[dict[str, Any]]:
 
 
 def _row(model: RankedModel, further: tuple[str, ...]) -> dict[str, Any]:
-    low, high = model.interval if model.interval is not None else (None, None)
-    special = {"interval_low": low, "interval_high": high}
+    special: dict[str, float | None] = {}
+    for name, interval in (("interval", model.interval), ("expected_accuracy", model.expected_accuracy_interval)):
+        special[f"{name}_low"], special[f"{name}_high"] = interval if interval is not None else (None, None)
     row = {name: special[name] if name in special else getattr(model, name) for name in COLUMNS}
     return row | {f"score_{name}": model.scores.get(name) for name in further}

@@ -58,7 +58,7 @@ def facts(ranking: Ranking, model: RankedModel) -> str:
     score = f"score {_numbers.number(model.score, digits)}" + (f" ± {_numbers.number(half, digits)}" if half else "")
     if model.expected_accuracy is None:
         return score
-    return f"{score}, expected {accuracy_word(ranking)} {accuracy(ranking, model.expected_accuracy)}"
+    return f"{score}, expected {accuracy_word(ranking)} {accuracy(ranking, model)}"
 
 
 def score_decimals(models: Sequence[RankedModel]) -> int:
@@ -87,6 +87,8 @@ def accuracy_word(ranking: Ranking) -> str:
 
 def accuracy_meaning(ranking: Ranking) -> str:
     """Return what `expected_accuracy` is, as a clause."""
+    if ranking.target.task == "classification":
+        return "expected accuracy of a linear head trained on as many samples"
     of_labels = ", the mean over the labels" if ranking.target.task == "multilabel" else ""
     return f"held-out {accuracy_word(ranking)} of a linear head{of_labels}"
 
@@ -96,9 +98,14 @@ def class_words(ranking: Ranking) -> tuple[str, str]:
     return ("label", "labels") if ranking.target.task == "multilabel" else ("class", "classes")
 
 
-def accuracy(ranking: Ranking, value: float | None) -> str:
-    """Write an expected accuracy in per cent, an R² as a number."""
-    return _numbers.number(value, 3) if ranking.target.task == "regression" else _numbers.percent(value)
+def accuracy(ranking: Ranking, model: RankedModel) -> str:
+    """Write an expected accuracy in per cent, with half its interval where it has one; an R² as a number."""
+    if ranking.target.task == "regression":
+        return _numbers.number(model.expected_accuracy, 3)
+    half = _numbers.half_width(model.expected_accuracy_interval)
+    if half is None:
+        return _numbers.percent(model.expected_accuracy)
+    return f"{_numbers.percent(model.expected_accuracy, unit='')} ± {_numbers.percent(half)}"
 
 
 def target_line(ranking: Ranking) -> str:

@@ -64,7 +64,7 @@ def _target(target: TargetSummary) -> dict[str, Any]:
 
 
 def _model(model: RankedModel) -> dict[str, Any]:
-    interval = model.interval
+    interval, expected = model.interval, model.expected_accuracy_interval
     return {
         "rank": int(model.rank),
         "model_id": model.model_id,
@@ -73,6 +73,7 @@ def _model(model: RankedModel) -> dict[str, Any]:
         "p_best": _optional(model.p_best),
         "tie_group": int(model.tie_group),
         "expected_accuracy": _optional(model.expected_accuracy),
+        "expected_accuracy_interval": None if expected is None else [_optional(bound) for bound in expected],
         "layer": model.layer,
         "n_samples_used": int(model.n_samples_used),
         "scores": {name: _optional(value) for name, value in model.scores.items()},

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     import pandas
 
 _INTEGERS = ("rank", "tie_group", "n_features", "n_samples_used", "params", "size_bytes")
-_FLOATS = ("score", "interval_low", "interval_high", "p_best", "expected_accuracy", "extract_seconds")
+_FLOATS = (
+    "score", "interval_low", "interval_high", "p_best", "expected_accuracy", "expected_accuracy_low",
+    "expected_accuracy_high", "extract_seconds",
+)  # fmt: skip
 
 
 def frame(ranking: Ranking) -> pandas.DataFrame:

@@ -72,7 +72,7 @@ def _table(ranking: Ranking, names: Sequence[str], top: int | None) -> Iterator[
                 rank,
                 _code(name),
                 score,
-                _sentences.accuracy(ranking, model.expected_accuracy),
+                _sentences.accuracy(ranking, model),
                 _numbers.probability(model.p_best).replace("<", "&lt;").replace(">", "&gt;"),
                 _numbers.short_count(model.params),
                 _numbers.seconds(model.extract_seconds),
