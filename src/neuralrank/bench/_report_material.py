@@ -161,8 +161,10 @@ def best(evaluation: Evaluation, kind: str, scope: str) -> str:
 
 def rivals(evaluation: Evaluation) -> tuple[str, ...]:
     """Return the published scores that are best over all, and those best for heads and for fine-tuning; best first."""
-    ordered = [one.score for one in evaluation.standings if one.kind == "published"]
-    chosen = {*ordered[:N_RIVALS], *(best(evaluation, "published", kind) for kind in KINDS)}
+    candidates = [one for one in evaluation.standings if one.kind == "published"]
+    ordered = [one.score for one in candidates]
+    kinds = [kind for kind in KINDS if all(kind in one.summaries for one in candidates)] if candidates else []
+    chosen = {*ordered[:N_RIVALS], *(best(evaluation, "published", kind) for kind in kinds)}
     return tuple(name for name in ordered if name in chosen)
 
 

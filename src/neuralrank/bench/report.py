@@ -12,13 +12,18 @@ from pathlib import Path
 from neuralrank.bench import _report_bars as bars
 from neuralrank.bench import _report_groups as groups
 from neuralrank.bench import _report_measured as measured
+from neuralrank.bench import _report_published as other
 from neuralrank.bench import _report_ranking as ranking
 from neuralrank.bench import _report_words as words
 from neuralrank.bench._figures import FIGURES, svg
 from neuralrank.bench._report_material import N_PROBE, Costs, Material, gather, read_costs
+from neuralrank.bench._report_published import Published, read_published
 from neuralrank.errors import OutputError
 
-__all__ = ["Costs", "Material", "draw_figures", "gather", "read_costs", "write_files", "write_text"]
+__all__ = [
+    "Costs", "Material", "Published", "draw_figures", "gather", "read_costs", "read_published", "write_files",
+    "write_text",
+]  # fmt: skip
 
 _REPEAT = """\
 The tables are in [benchmarks/evidence](../benchmarks/evidence): Parquet, one row a network, a measurement, a score.
@@ -38,12 +43,13 @@ of 12 networks in minutes, or all of them in hours, where the build and the fine
 whatever is finished is kept and not made again."""
 
 
-def write_text(material: Material, *, folder: str) -> str:
+def write_text(material: Material, *, folder: str, published: Published | None = None) -> str:
     """Write the page.
 
     Args:
-        material: all that it says.
+        material: all that it says on the networks that were built.
         folder: of the figures, as the page sees it.
+        published: all that it says on networks that other people published; None if they were not measured.
     """
 
     def figure(name: str, title: str) -> str:
@@ -72,6 +78,7 @@ def write_text(material: Material, *, folder: str) -> str:
         "## What a score costs", ranking.costs(material),
         figure("cost", "Seconds of each score against its mean weighted τ"),
         "## The half on which the default was chosen", ranking.both_halves(material),
+        "## Networks that other people published", other.published(published, material.development_targets),
         "## What holds and what does not", bars.holds(material),
         "## How to repeat it", _REPEAT,
     ]  # fmt: skip
@@ -93,14 +100,14 @@ def draw_figures(material: Material) -> Mapping[str, bytes]:
     return {name: svg(draw(material)) for name, draw in FIGURES.items()}
 
 
-def write_files(material: Material, out: Path) -> list[Path]:
+def write_files(material: Material, out: Path, *, published: Published | None = None) -> list[Path]:
     """Write the page, and its figures into a folder of the same name beside it.
 
     Raises:
         OutputError: a file cannot be written.
     """
     folder = out.with_suffix("")
-    _write(out, write_text(material, folder=folder.name).encode())
+    _write(out, write_text(material, folder=folder.name, published=published).encode())
     figures = {folder / f"{name}.svg": drawn for name, drawn in draw_figures(material).items()}
     for path, drawn in figures.items():
         _write(path, drawn)
