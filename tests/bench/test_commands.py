@@ -214,10 +214,20 @@ def test_a_score_cannot_be_computed_without_published_features(tmp_path, plugin)
 
 def test_the_report_writes_the_page_and_says_what_it_wrote(tables, tmp_path):
     out = tmp_path / "docs" / "evidence.md"
-    outcome = bench("report", "--tables", tables, "--out", out)
+    outcome = bench("report", "--tables", tables, "--out", out, "--published", tmp_path / "nowhere")
     told = [line.removeprefix("Written to ") for line in outcome.stdout.splitlines()]
     assert told[0] == str(out)
     assert all(Path(path).stat().st_size > 0 for path in told)
     found = judged(tables).standing("neuralrank").summaries["head"].weighted_tau
     assert f"for heads at a mean weighted τ of {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]" in out.read_text()
     assert "On 20 networks and 2 targets (cifar10_jpeg and mnist)" in out.read_text()
+    assert "were not measured; `neuralrank bench zoo --models FOLDER --data FOLDER` does it." in out.read_text()
+
+
+def test_the_report_holds_what_was_published_by_others(tables, tmp_path):
+    write_world(tmp_path / "zoo")
+    (tmp_path / "zoo" / "remarks.json").write_text("[]")
+    bench("report", "--tables", tables, "--out", tmp_path / "page.md", "--published", tmp_path / "zoo")
+    section = (tmp_path / "page.md").read_text().split("## Networks that other people published\n\n")[1]
+    assert section.startswith("40 networks of 40 lineages (")
+    assert "40 networks a target for heads and 40 networks a target for full fine-tuning" in section

@@ -156,14 +156,17 @@ def report(
     out: Annotated[
         Path, typer.Option(help="The page; its figures go into a folder of the same name beside it.")
     ] = Path("docs/evidence.md"),
+    published: Annotated[
+        Path, typer.Option(help="Folder of the tables that `zoo` writes; left out of the page where it is not there.")
+    ] = Path("benchmarks/evidence-zoo"),
 ) -> None:
     """Write the page of the evidence and its figures."""
-    from neuralrank.bench.report import gather, read_costs, write_files
+    from neuralrank.bench.report import gather, read_costs, read_published, write_files
     from neuralrank.bench.tables import read_tables
 
     read = read_tables(tables)
     material = gather(read, read_costs(tables), development_targets=_development_targets())
-    for path in write_files(material, out):
+    for path in write_files(material, out, published=read_published(published)):
         _print(f"Written to {path}")
 
 
