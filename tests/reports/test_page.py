@@ -53,7 +53,8 @@ def test_the_headline_is_the_answer(ranking: Ranking) -> None:
     assert "Use cifar100_resnet56.onnx" in words
     assert (
         "Score 0.812 ± 0.014, expected accuracy 94.1 ± 1.2 %, tied with cifar100_resnet44.onnx and "
-        "cifar100_resnet20.onnx. The smallest of the tied models is cifar100_resnet20.onnx: 270k parameters against 853k."
+        "cifar100_resnet20.onnx. The smallest of the tied models is cifar100_resnet20.onnx: 270k parameters "
+        "against 853k."
     ) in words
 
 
