@@ -105,8 +105,8 @@ GRIDS = {
         n_duplicates=9, targets=DATA_SETS, n_tables=2_000,
     ),
     "quick": Grid(
-        name="quick", data_sets=DATA_SETS, n_base=7, n_untrained=1, n_fine_tuned=1, n_distilled=1, n_damaged=1,
-        n_duplicates=1, targets=("mnist", "fashion_mnist"), max_probe=500, steps_factor=0.2,
+        name="quick", data_sets=("kmnist_10k", "sign_digits"), n_base=7, n_untrained=1, n_fine_tuned=1, n_distilled=1,
+        n_damaged=1, n_duplicates=1, targets=("kmnist_10k", "sign_digits"), max_probe=500, steps_factor=0.2,
     ),
 }  # fmt: skip
 

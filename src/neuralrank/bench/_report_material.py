@@ -28,7 +28,7 @@ N_RIVALS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Core-hours that the tables took."""
+    """Hours that the tables took, summed over processes."""
 
     build_hours: float
     truth_hours: float

@@ -36,8 +36,8 @@ def measured(material: Material) -> str:
         + "\n\nWidth, depth, samples and classes of the training set, label noise, corruption, learning rate, weight "
         "decay, steps and augmentation vary too; `networks.parquet` holds them all.",
         _truth(material),
-        f"Training the networks took {words.number(costs.build_hours, 1)} core-hours, measuring what they are worth "
-        f"{words.number(costs.truth_hours, 1)}.",
+        f"Summed over processes, training the networks took {words.number(costs.build_hours, 1)} hours, measuring what "
+        f"they are worth {words.number(costs.truth_hours, 1)}; on which machine is in [benchmarks.md](benchmarks.md).",
         _size(material),
     ])  # fmt: skip
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from neuralrank.bench import _report_bars as bars
+from neuralrank.bench import _report_expected as expectation
 from neuralrank.bench import _report_groups as groups
 from neuralrank.bench import _report_measured as measured
 from neuralrank.bench import _report_published as other
@@ -72,6 +73,7 @@ def write_text(material: Material, *, folder: str, published: Published | None =
         "## How few samples suffice", ranking.by_size(material),
         figure("samples", "Share of the ceiling by number of samples"),
         "## Heads and fine-tuning", ranking.by_regime(material),
+        "## The expected accuracy", expectation.expected(material),
         "## Across kinds of networks", groups.within_and_across(material),
         figure("groups", "Drop of the weighted τ from within one kind of networks to across kinds"),
         "### Without one architecture, and without relatives of the target", groups.without_a_family(material),
