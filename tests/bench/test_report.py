@@ -105,7 +105,7 @@ def test_every_score_and_static_list_has_a_row_with_its_numbers(good, text):
 def test_costs_are_the_sums_of_the_seconds(good, text):
     assert good.costs.build_hours == pytest.approx(40 * 900 / 3_600)
     assert "Summed over processes, training the networks took 10.0 hours" in text
-    assert f"measuring what they are worth {len(truth_rows()) * 36 / 3_600:.1f}." in text
+    assert f"measuring what they are worth {len(truth_rows()) * 36 / 3_600:.1f};" in text
     assert f"The truth is {len(truth_rows()):,} trainings" in text
 
 

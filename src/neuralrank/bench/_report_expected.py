@@ -29,8 +29,8 @@ def expected(material: Material) -> str:
     return (
         "A ranking gives the accuracy to expect of a logistic head trained on as many samples as the probe has, with "
         f"an interval that is to hold it in {100 * _STATED:.0f} % of cases. Shift and spread were fitted on the "
-        f"development half; on the confirmation half the interval holds the accuracy in {100 * held:.1f} % of the pairs "
-        "of a network and a draw of the probe, targets and sizes counted alike. Error: expected less reached, on "
+        f"development half; on the confirmation half the interval holds the accuracy in {100 * held:.1f} % of the "
+        "pairs of a network and a draw of the probe, targets and sizes counted alike. Error: expected less reached, on "
         f"average.\n\n{words.table(titles, rows, n_left=2)}"
     )
 
