@@ -27,7 +27,7 @@ from neuralrank.bench._heads import train_head
 from neuralrank.bench._third_party import TrainableNetwork, load_trainable
 from neuralrank.bench._zoo_models import Model, Zoo
 from neuralrank.bench.build import write_text, write_whole
-from neuralrank.bench.score_probes import DRAWS, TIMED, array_scorers, draw_probes, score_values
+from neuralrank.bench.score_probes import DRAWS, TIMED, array_scorers, draw_probes, names_for, score_values
 from neuralrank.bench.tables import SCHEMAS
 from neuralrank.bench.truth import HEAD_SEEDS, HEAD_SIZES, draw_training
 from neuralrank.encoding import extract_in_worker
@@ -210,7 +210,7 @@ def _score(piece: Measurement, found: Features) -> None:
     for n_probe, draw, indices in draw_probes(found.labels, piece.target):
         common = {"target": piece.target, "model": piece.model.name, "n_probe": n_probe, "draw": draw}
         common["extract_seconds"] = found.seconds * len(indices) / len(found.labels)
-        values = score_values(found, indices, names, timed=n_probe == TIMED)
+        values = score_values(found, indices, names_for(names, n_probe, draw), timed=n_probe == TIMED)
         rows += [{**common, "score": name, **value} for name, value in values.items()]
     with write_whole(piece.scores) as part:
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMAS["scores"]), part)
