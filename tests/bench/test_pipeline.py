@@ -1,22 +1,27 @@
 """Building, measuring and scoring a small repository, from images to tables."""
 
 import json
+import shlex
 import shutil
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from neuralrank.bench import collect, tables
 from neuralrank.bench._data import check_data, read_images
 from neuralrank.bench._features import probe_features
-from neuralrank.bench._grid import make_grid
+from neuralrank.bench._grid import GRIDS, make_grid
 from neuralrank.bench._jobs import run_jobs
 from neuralrank.bench.build import build, write_whole
 from neuralrank.bench.published_features import read_features
 from neuralrank.bench.score_probes import draw_probes
 from neuralrank.bench.truth import fine_tuned, measure_truth, measurements, read_rows
+from neuralrank.cli import app
 from neuralrank.errors import DataError, UsageError
 
 
@@ -169,6 +174,21 @@ def test_published_features_score_as_the_real_ones(repository, small_grid, specs
         exact = neuralrank.score("neuralrank", stored.features, stored.labels).value
         assert neuralrank.score("neuralrank", each.features, each.labels).value == pytest.approx(exact, abs=0.01)
         assert (each.logits is None) == (stored.logits is None)
+
+
+def test_the_commands_of_the_quick_evidence_run(repository, small_grid, digits_data, monkeypatch):
+    monkeypatch.setitem(GRIDS, "quick", small_grid)
+    told = subprocess.run(
+        ["make", "--dry-run", "evidence-quick", f"EVIDENCE_DATA={digits_data}", f"EVIDENCE_QUICK={repository.folder}"],
+        cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    commands = [shlex.split(line)[1:] for line in told.stdout.splitlines() if "neuralrank bench" in line]
+    assert [command[1] for command in commands] == ["build", "truth", "score", "evaluate"]
+    commands[-1] += ["--probe", "100"]
+    for command in commands:
+        outcome = CliRunner().invoke(app, command)
+        assert outcome.exit_code == 0, outcome.output
+    assert {line.split()[0] for line in outcome.stdout.splitlines() if line} >= {"neuralrank", "knn", "log_params"}
 
 
 def test_missing_features_are_one_sentence(tmp_path):
