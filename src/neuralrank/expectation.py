@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
-SHIFT = 0.11
+SHIFT = 0.08
 """How much better a head is than the held-out discriminant, in log-odds of being right."""
-SPREAD = 0.10
+SPREAD = 0.11
 """Standard deviation of that over networks and data sets, in log-odds."""
 _NORMAL_95 = 1.959964
 
