@@ -44,16 +44,20 @@ class Coverage:
     """Half the length of the interval."""
 
 
-def pairs(tables: Tables, *, half: str, targets: Collection[str]) -> list[Pairs]:
-    """Return all pairs of some networks and targets where probe and training set have the same size."""
+def pairs(tables: Tables) -> list[Pairs]:
+    """Return all pairs of a probe and a training set of the same size, by target and size."""
     regimes = tuple(regime for regime in REGIMES if regime.kind == "head")
-    question = Question(half=half, targets=tuple(targets), regimes=regimes, details=False)
-    return list(_pairs(tables, question))
+    return list(_pairs(tables, Question(regimes=regimes, details=False)))
 
 
-def coverage(found: Pairs) -> Coverage:
-    """Hold the intervals against what was reached."""
-    expected = [expected_head_accuracy(share, found.n_samples) for share in found.held_out]
+def coverages(found: Collection[Pairs]) -> list[Coverage]:
+    """Hold the intervals of each target against what was reached there, fitted on the other targets alone."""
+    return [coverage(one, *fitted([other for other in found if other.target != one.target])) for one in found]
+
+
+def coverage(found: Pairs, shift: float, spread: float) -> Coverage:
+    """Hold the intervals of a shift and a spread against what was reached."""
+    expected = [expected_head_accuracy(share, found.n_samples, shift=shift, spread=spread) for share in found.held_out]
     values, low, high = (np.array([getattr(one, name) for one in expected]) for name in ("value", "low", "high"))
     return Coverage(
         target=found.target,
