@@ -1,6 +1,7 @@
 """Building, measuring and scoring a small repository, from images to tables."""
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -209,6 +210,20 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 def test_a_mistake_in_a_piece_of_work_is_not_swallowed(tmp_path):
     with pytest.raises(FileNotFoundError):
         run_jobs(_touch, [tmp_path / "no folder" / "file"], name=str, jobs=1, progress=silent)
+
+
+def test_a_worker_computes_on_one_core(tmp_path):
+    before = dict(os.environ)
+    run_jobs(_write_threads, [tmp_path / "threads"], name=str, jobs=1, progress=silent)
+    assert set((tmp_path / "threads").read_text().split()) == {"1"}
+    assert dict(os.environ) == before
+
+
+def _write_threads(path) -> None:
+    import threadpoolctl
+
+    np.linalg.svd(np.ones((2, 2)))
+    path.write_text(" ".join(str(pool["num_threads"]) for pool in threadpoolctl.threadpool_info()))
 
 
 def _fail_to_write(path) -> None:

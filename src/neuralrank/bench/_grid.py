@@ -96,6 +96,8 @@ class Grid:
     """Tables of base networks that are drawn, to take the one with the least dependence on size."""
     steps_factor: float = 1.0
     """Multiplies the steps of training and of fine-tuning; less than 1 for a quick look."""
+    repeats: bool = True
+    """Whether a third of the networks is fine-tuned with further seeds."""
     seed: int = 0
 
 
@@ -106,7 +108,8 @@ GRIDS = {
     ),
     "quick": Grid(
         name="quick", data_sets=("kmnist_10k", "sign_digits"), n_base=7, n_untrained=1, n_fine_tuned=1, n_distilled=1,
-        n_damaged=1, n_duplicates=1, targets=("kmnist_10k", "sign_digits"), max_probe=500, steps_factor=0.2,
+        n_damaged=1, n_duplicates=1, targets=("kmnist_10k", "sign_digits"), max_probe=500, steps_factor=0.1,
+        repeats=False,
     ),
 }  # fmt: skip
 

@@ -78,7 +78,7 @@ def measurements(grid: Grid, repository: Repository) -> list[Measurement]:
         for kind, seeds, further in plan
         for spec in specs
         for target in grid.targets
-        if not further or _has_further_seeds(spec, target, grid)
+        if not further or (grid.repeats and _has_further_seeds(spec, target, grid))
     ]
 
 
