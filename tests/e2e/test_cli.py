@@ -53,10 +53,10 @@ def test_json_on_standard_output_is_all_there_is_and_fits_the_published_schema(
     places, told = zip(*(line.split(" ", 1) for line in outcome.err.splitlines()), strict=True)
     assert places == ("[1/4]", "[2/4]", "[3/4]", "[4/4]")
     assert sorted(told) == [
-        "crafted.onnx: 0.828",
-        "deep/random.onnx: 0.271",
+        "crafted.onnx: 0.830",
+        "deep/random.onnx: 0.276",
         "folder:bad.onnx: failed (list)",
-        "plain.onnx: 0.003",
+        "plain.onnx: 0.005",
     ]
 
 

@@ -97,7 +97,7 @@ def test_output_that_cannot_show_a_character_shows_a_question_mark(
     )
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert "0.83 ± 0.07" in out
+    assert " ± 0.0" in out
     assert "Kendall ? = 1.00" in out
 
 

@@ -99,13 +99,25 @@ def class_words(ranking: Ranking) -> tuple[str, str]:
 
 
 def accuracy(ranking: Ranking, model: RankedModel) -> str:
-    """Write an expected accuracy in per cent, with half its interval where it has one; an R² as a number."""
-    if ranking.target.task == "regression":
-        return _numbers.number(model.expected_accuracy, 3)
+    """Write an expected accuracy with half its interval where it has one."""
+    half = accuracy_half(ranking, model)
+    return (
+        bare_accuracy(ranking, model)
+        if half is None
+        else f"{_numbers.percent(model.expected_accuracy, unit='')} ± {half}"
+    )
+
+
+def bare_accuracy(ranking: Ranking, model: RankedModel) -> str:
+    """Write an expected accuracy in per cent; an R² as a number."""
+    value = model.expected_accuracy
+    return _numbers.number(value, 3) if ranking.target.task == "regression" else _numbers.percent(value)
+
+
+def accuracy_half(ranking: Ranking, model: RankedModel) -> str | None:
+    """Write half the interval of the expected accuracy; None where there is none."""
     half = _numbers.half_width(model.expected_accuracy_interval)
-    if half is None:
-        return _numbers.percent(model.expected_accuracy)
-    return f"{_numbers.percent(model.expected_accuracy, unit='')} ± {_numbers.percent(half)}"
+    return None if half is None or ranking.target.task == "regression" else _numbers.percent(half)
 
 
 def target_line(ranking: Ranking) -> str:
