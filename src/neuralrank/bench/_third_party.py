@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +63,12 @@ class TrainableNetwork(nn.Module):
         super().__init__()
         self.name, self.preprocessing, self.classifier = name, preprocessing, None
         self._image, self._features, self._logits = image, features, logits
-        # Integers are shapes and indices, which operators read as numbers: they stay with the processor.
-        self._integers = {key: value for key, value in stored.items() if not value.is_floating_point()}
-        self._places = {key: f"stored_{place}" for place, key in enumerate(stored) if key not in self._integers}
-        for key, name in self._places.items():
+        self._places = {key: f"stored_{place}" for place, key in enumerate(stored)}
+        for key, value in stored.items():
             if key in trained:
-                self.register_parameter(name, nn.Parameter(stored[key]))
+                self.register_parameter(self._places[key], nn.Parameter(value))
             else:
-                self.register_buffer(name, stored[key])
+                self.register_buffer(self._places[key], value)
         self._to_features = _until(steps, (features,))
         self._to_all = _until(steps, (features, logits)) if logits else self._to_features
         self.n_batch_norms = sum(step.normalises for step in self._to_features)
@@ -87,8 +84,7 @@ class TrainableNetwork(nn.Module):
             ModelError: the network cannot work on images of this size.
         """
         own = self._logits if self.classifier is None else None
-        values = {key: getattr(self, place) for key, place in self._places.items()}
-        values |= self._integers | {self._image: images}
+        values = {key: getattr(self, place) for key, place in self._places.items()} | {self._image: images}
         try:
             for step in self._to_all if own else self._to_features:
                 inputs = [values[key] if key else None for key in step.inputs]
@@ -114,11 +110,10 @@ class TrainableNetwork(nn.Module):
             side: height and width in place of those of the card.
 
         Returns:
-            float32, shape (n, channels, height, width), channels last in memory, on the device of the network.
+            float32, shape (n, channels, height, width), channels last in memory.
         """
         wanted = self.preprocessing
-        device = next((stored.device for stored in chain(self.parameters(), self.buffers())), torch.device("cpu"))
-        images = torch.as_tensor(pixels).to(device).float() * wanted.scale
+        images = torch.as_tensor(pixels).float() * wanted.scale
         if wanted.channels == "grey":
             images = (images * images.new_tensor(_GREY)[:, None, None]).sum(1, keepdim=True)
         elif images.shape[1] == 1:

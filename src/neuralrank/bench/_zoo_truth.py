@@ -19,12 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from neuralrank.bench import _training as training
 from neuralrank.bench import _zoo_tuning as tuning
 from neuralrank.bench._data import Images
 from neuralrank.bench._features import Features
 from neuralrank.bench._heads import train_head
-from neuralrank.bench._third_party import TrainableNetwork, load_trainable
+from neuralrank.bench._third_party import load_trainable
 from neuralrank.bench._zoo_models import Model, Zoo
 from neuralrank.bench.build import write_text, write_whole
 from neuralrank.bench.score_probes import DRAWS, TIMED, array_scorers, draw_probes, names_for, score_values
@@ -167,7 +166,7 @@ def _extracted(piece: Measurement, samples: Samples) -> tuple[NDArray[np.float32
     """Return features and logits of all samples."""
     file, side = piece.model.published.file, piece.model.side
     if side is not None:
-        found = tuning.run_network(_trainable(file), samples.images(slice(None)).pixels, side)
+        found = tuning.run_network(load_trainable(file), samples.images(slice(None)).pixels, side)
         return tuning.finite(found["features"]), found.get("logits")
     facts = describe(file)
     assert facts is not None
@@ -222,16 +221,12 @@ def _score(piece: Measurement, found: Features) -> None:
 def _fine_tuning(piece: Measurement) -> list[dict[str, Any]]:
     samples, side = keep_samples(piece.target, piece.zoo), piece.model.side
     pool, test = samples.images(samples.pool), samples.images(samples.test)
-    network = _trainable(piece.model.published.file)
+    network = load_trainable(piece.model.published.file)
     start = time.perf_counter()
     chosen = draw_training(len(pool), TUNED_SAMPLES, 0)
     rate, best = tuning.fine_tuned(network, pool.take(chosen), side=side, n_steps=piece.zoo.n_steps, seed=0)
     correct = tuning.predict(best, test.pixels, side) == test.labels
     return [_row(piece, (TUNED_SAMPLES, len(chosen)), 0, rate, correct, time.perf_counter() - start)]
-
-
-def _trainable(file: Path) -> TrainableNetwork:
-    return load_trainable(file).to(training.device_to_train_on())
 
 
 def _row(

@@ -32,7 +32,7 @@ def run_network(
         parts = [
             network(network.prepare(pixels[start : start + BATCH], side)) for start in range(0, len(pixels), BATCH)
         ]
-    return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
 
 def loss_of(network: TrainableNetwork, pixels: Tensor, labels: Tensor, side: int | None) -> Tensor:
@@ -42,8 +42,7 @@ def loss_of(network: TrainableNetwork, pixels: Tensor, labels: Tensor, side: int
         ModelError: the network cannot work on images of this size.
     """
     assert network.classifier is not None
-    logits = network(network.prepare(pixels, side))["logits"]
-    return nn.functional.cross_entropy(logits, labels.to(logits.device))
+    return nn.functional.cross_entropy(network(network.prepare(pixels, side))["logits"], labels)
 
 
 def fine_tuned(
@@ -69,7 +68,7 @@ def fine_tuned(
     found: list[tuple[float, float, TrainableNetwork]] = []
     for rate in RATES:
         tuned = copy.deepcopy(network)
-        tuned.classifier = head.layer().to(training.device_of(network))
+        tuned.classifier = head.layer()
         training.optimise(
             tuned, _loss(tuned, fit, side), len(fit), n_steps=n_steps, rate=rate, decay=_DECAY, seed=seed, batch=BATCH
         )
