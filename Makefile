@@ -57,7 +57,7 @@ evidence: .venv/ready  ## build the networks of the evidence, measure and score 
 evidence-zoo: .venv/ready  ## the same for networks that other people published (hours; resumable)
 	$(FULL)/neuralrank bench zoo --models $(EVIDENCE_MODELS) --data $(EVIDENCE_DATA) --repository $(EVIDENCE_REPOSITORY)
 
-evidence-quick: .venv/ready  ## twelve networks and two targets, in three minutes
+evidence-quick: .venv/ready  ## twelve networks and two targets, in minutes
 	$(FULL)/neuralrank bench build --grid quick --data $(EVIDENCE_DATA) --repository $(EVIDENCE_QUICK)
 	$(FULL)/neuralrank bench truth --grid quick --data $(EVIDENCE_DATA) --repository $(EVIDENCE_QUICK) --tables $(EVIDENCE_QUICK)/tables
 	$(FULL)/neuralrank bench score --grid quick --data $(EVIDENCE_DATA) --repository $(EVIDENCE_QUICK) --tables $(EVIDENCE_QUICK)/tables

@@ -9,8 +9,10 @@ that had no part in the fit is in docs/evidence.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
 SHIFT = 0.07
@@ -40,8 +42,13 @@ def expected_head_accuracy(
         shift: in log-odds, as `SHIFT`.
         spread: in log-odds, as `SPREAD`.
     """
-    smoothed = (held_out * n_samples + 0.5) / (n_samples + 1)  # finite log-odds, where all or none are right
-    drawn = 1.0 / (n_samples * smoothed * (1.0 - smoothed))
+    shown, drawn = log_odds(held_out, n_samples)
     half = _NORMAL_95 * np.sqrt(drawn + spread**2)
-    centre = logit(smoothed) + shift
+    centre = shown + shift
     return Expectation(value=float(expit(centre)), low=float(expit(centre - half)), high=float(expit(centre + half)))
+
+
+def log_odds(held_out: ArrayLike, n_samples: int) -> tuple[Any, Any]:
+    """Return the log-odds of held-out accuracies, and their variance over draws of so many samples."""
+    smoothed = (np.asarray(held_out) * n_samples + 0.5) / (n_samples + 1)  # finite, where all or none are right
+    return logit(smoothed), 1.0 / (n_samples * smoothed * (1.0 - smoothed))

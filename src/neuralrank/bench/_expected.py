@@ -11,7 +11,7 @@ from scipy.special import logit
 
 from neuralrank.bench._cells import REGIMES, Question, make_cells
 from neuralrank.bench.tables import Tables
-from neuralrank.expectation import expected_head_accuracy
+from neuralrank.expectation import expected_head_accuracy, log_odds
 from neuralrank.verdict import EXPECTS_ACCURACY
 
 Floats = NDArray[np.float64]
@@ -73,11 +73,11 @@ def fitted(found: Collection[Pairs]) -> tuple[float, float]:
     """Return the shift and the spread, in log-odds, that these pairs ask for; each target and size counts the same."""
     shifts, squares, drawn = [], [], []
     for one in found:
-        smoothed = (one.held_out * one.n_samples + 0.5) / (one.n_samples + 1)
-        away = logit(one.reached) - logit(smoothed)
+        shown, variance = log_odds(one.held_out, one.n_samples)
+        away = logit(one.reached) - shown
         shifts.append(away.mean())
         squares.append(np.mean(away**2))
-        drawn.append(np.mean(1 / (one.n_samples * smoothed * (1 - smoothed))))
+        drawn.append(np.mean(variance))
     shift = float(np.mean(shifts))
     return shift, float(np.sqrt(max(0.0, np.mean(squares) - shift**2 - np.mean(drawn))))
 
