@@ -11,6 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from contextlib import contextmanager
 from typing import TypeVar
 
+from neuralrank.engines._process import THREAD_VARIABLES
+
 Item = TypeVar("Item")
 Progress = Callable[[str, int, int], None]
 """Called with what has just been done, how many pieces are done, and how many there are."""
@@ -58,9 +60,8 @@ def run_jobs(
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Let processes that are begun meanwhile compute on one core each: libraries read this when they are loaded."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _END_SECONDS = 5.0
 _CAN_LOOK = hasattr(os, "waitid")
 """False on macOS before Python 3.13: there a process cannot be looked at without also being waited for."""
-_THREAD_VARIABLES = (
+THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -26,6 +26,7 @@ _THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "RAYON_NUM_THREADS",
 )
+"""What libraries read, when they are loaded, for the number of their threads."""
 
 
 def write_job(scratch: Path, job: Mapping[str, Any]) -> tuple[Path, Path]:
@@ -82,7 +83,7 @@ def _environment(n_threads: int) -> dict[str, str]:
         "PYTHONIOENCODING": "utf-8:backslashreplace",
     }
     if n_threads > 0:
-        environment.update(dict.fromkeys(_THREAD_VARIABLES, str(n_threads)))
+        environment.update(dict.fromkeys(THREAD_VARIABLES, str(n_threads)))
     return environment
 
 
