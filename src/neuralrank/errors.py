@@ -6,6 +6,8 @@
     │   └── MissingExtraError an optional package is not installed                  exit 2, HTTP 501
     ├── DataError           the target data set or an array cannot be used          exit 2, HTTP 422
     ├── ModelError          one checkpoint cannot be used; becomes a failure row    exit 1, HTTP 422
+    ├── SourceError         a repository of models does not answer                  exit 1, HTTP 502
+    ├── CatalogueError      the catalogue cannot be read or written                 exit 2, HTTP 500
     ├── NothingRankedError  no model could be ranked                                exit 1, HTTP 422
     └── OutputError         a result could not be written                           exit 2, HTTP 500
 
@@ -51,6 +53,20 @@ class ModelError(NeuralrankError):
 
     exit_code = 1
     http_status = 422
+
+
+class SourceError(NeuralrankError):
+    """A repository of models does not answer, or answers with something else."""
+
+    exit_code = 1
+    http_status = 502
+
+
+class CatalogueError(NeuralrankError):
+    """The catalogue on disk cannot be read or written."""
+
+    exit_code = 2
+    http_status = 500
 
 
 class NothingRankedError(NeuralrankError):

@@ -22,7 +22,7 @@ Modality = Literal["image", "text", "audio", "tabular"]
 Task = Literal["classification", "regression", "multilabel"]
 """One class per sample, one or more numbers per sample, or any number of labels per sample."""
 
-Stage = Literal["list", "match", "load", "extract", "score"]
+Stage = Literal["list", "fetch", "match", "load", "extract", "score"]
 
 RawSample = bytes | Path | str | NDArray[Any]
 """A sample as its reader hands it over: an encoded file, its path, a text, or an array."""
@@ -139,6 +139,73 @@ class ModelRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportedResult:
+    """One result that the authors of a model report, as in the model-index of a Hub card."""
+
+    task: str
+    data: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """What a repository says about one model: a row of the catalogue. Its fields are explained in `fields.FIELDS`."""
+
+    model_id: str
+    """`source:name@revision`, the only key of a model."""
+    source: str
+    name: str
+    location: str
+    """What its repository needs to bring the files: an absolute path, or owner/model."""
+    stamp: str
+    """Changes when the model does; whoever has seen this stamp needs not read the model again."""
+    format: str | None = None
+    refusal: str | None = None
+    """Why this version cannot load it, and the way out; None if it can."""
+    modality: Modality | None = None
+    task: str | None = None
+    library: str | None = None
+    architecture: str | None = None
+    license: str | None = None
+    languages: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
+    pretraining_data: tuple[str, ...] = ()
+    base_model: tuple[str, ...] = ()
+    results: tuple[ReportedResult, ...] = ()
+    accuracy: float | None = None
+    params: int | None = None
+    size_bytes: int | None = None
+    memory_bytes: int | None = None
+    downloads: int | None = None
+    likes: int | None = None
+    created: str | None = None
+    """UTC, ISO 8601."""
+    updated: str | None = None
+    seconds_per_sample: float | None = None
+    description: str = ""
+    """Plain text of its card."""
+
+    @property
+    def loadable(self) -> bool:
+        """Say whether this version can load it."""
+        return self.refusal is None
+
+    @property
+    def n_labels(self) -> int | None:
+        """Return the number of classes its own classifier tells apart."""
+        return len(self.label_names) or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unchanged:
+    """A model whose stamp is still the one already known; nothing of it was read."""
+
+    location: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hidden:
     """Hidden states of one layer for one batch, before pooling."""
 
@@ -207,6 +274,32 @@ class Source(Protocol):
 
     def list_models(self) -> Iterable[ModelRecord | Failure]:
         """List the models without loading weights; what cannot be used comes as a Failure with the reason."""
+        ...
+
+
+class Repository(Source, Protocol):
+    """A source that can be catalogued: it lists what it has without weights, and brings the files of one when asked."""
+
+    @property
+    def spec(self) -> str:
+        """Text that names this repository again, in one way only: an absolute path, 'hf:timm/*', 'mlflow:URI'."""
+        ...
+
+    def list_entries(self, known: Mapping[str, str]) -> Iterable[ModelEntry | Unchanged | Failure]:
+        """List the models; of those whose stamp `known` has under their location, only that they are unchanged.
+
+        Raises:
+            SourceError: the repository does not answer; what was listed before stays good.
+        """
+        ...
+
+    def fetch(self, entry: ModelEntry) -> ModelRecord:
+        """Bring the files of one model and return what loading needs to know.
+
+        Raises:
+            ModelError: it has no files that can be loaded, they are larger than allowed, or they have changed.
+            SourceError: the repository does not answer.
+        """
         ...
 
 
