@@ -282,7 +282,10 @@ class Repository(Source, Protocol):
 
     @property
     def spec(self) -> str:
-        """Text that names this repository again, in one way only: an absolute path, 'hf:timm/*', 'mlflow:URI'."""
+        """Text that names this repository again, in one way only: 'folder:/absolute/path', 'hf:timm/*', 'mlflow:URI'.
+
+        It begins with the name of the source, which is also that of every entry.
+        """
         ...
 
     def list_entries(self, known: Mapping[str, str]) -> Iterable[ModelEntry | Unchanged | Failure]:

@@ -1,0 +1,133 @@
+"""The schema of the catalogue as numbered steps; `PRAGMA user_version` says how many a file has had.
+
+A step is never edited once it was released: the next change is a further step.
+"""
+
+import sqlite3
+
+from neuralrank.errors import CatalogueError
+
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO meta VALUES ('seq', 0);
+
+CREATE TABLE root (
+    id INTEGER PRIMARY KEY,
+    spec TEXT NOT NULL UNIQUE,
+    indexed TEXT,
+    n_models INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE TABLE label_set (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, labels TEXT NOT NULL);
+CREATE TABLE concept (
+    concept TEXT NOT NULL, label_set INTEGER NOT NULL, PRIMARY KEY (concept, label_set)
+) WITHOUT ROWID;
+
+CREATE TABLE entry (
+    row INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    location TEXT NOT NULL,
+    model_id TEXT NOT NULL,
+    stamp TEXT NOT NULL,
+    removed TEXT,
+    seq INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    format TEXT,
+    refusal TEXT,
+    modality TEXT,
+    task TEXT,
+    library TEXT,
+    architecture TEXT,
+    license TEXT,
+    languages TEXT,
+    tags TEXT,
+    label_set INTEGER,
+    n_labels INTEGER,
+    pretraining_data TEXT,
+    base_model TEXT,
+    results TEXT,
+    accuracy REAL,
+    params INTEGER,
+    size_bytes INTEGER,
+    memory_bytes INTEGER,
+    downloads INTEGER,
+    likes INTEGER,
+    created TEXT,
+    updated TEXT,
+    seconds_per_sample REAL,
+    description BLOB,
+    UNIQUE (source, location)
+);
+CREATE INDEX entry_model_id ON entry (model_id);
+CREATE INDEX entry_seq ON entry (seq);
+
+CREATE TABLE member (root INTEGER NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (root, row)) WITHOUT ROWID;
+CREATE INDEX member_row ON member (row);
+
+CREATE TABLE failure (
+    root INTEGER NOT NULL, model_id TEXT NOT NULL, stage TEXT NOT NULL, error TEXT NOT NULL,
+    PRIMARY KEY (root, model_id)
+) WITHOUT ROWID;
+
+CREATE TABLE target (
+    fingerprint TEXT PRIMARY KEY,
+    path TEXT NOT NULL,
+    modality TEXT,
+    task TEXT,
+    n_samples INTEGER,
+    class_names TEXT,
+    label_entropy_bits REAL
+) WITHOUT ROWID;
+
+CREATE TABLE run (
+    run_id TEXT PRIMARY KEY,
+    created TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    score TEXT NOT NULL,
+    ranking BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE trial (
+    run_id TEXT NOT NULL, model_id TEXT NOT NULL, rank INTEGER NOT NULL, score REAL NOT NULL, expected_accuracy REAL,
+    n_samples INTEGER NOT NULL, extract_seconds REAL NOT NULL,
+    PRIMARY KEY (run_id, model_id)
+) WITHOUT ROWID;
+CREATE INDEX trial_model_id ON trial (model_id);
+
+CREATE TABLE outcome (
+    id TEXT PRIMARY KEY,
+    model_id TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    accuracy REAL NOT NULL,
+    created TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX outcome_model_id ON outcome (model_id);
+"""
+
+MIGRATIONS = (_TABLES,)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a catalogue to the newest schema; two processes may try at once.
+
+    Raises:
+        CatalogueError: a newer version of neuralrank wrote it.
+    """
+    (done,) = connection.execute("PRAGMA user_version").fetchone()
+    if done == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (done,) = connection.execute("PRAGMA user_version").fetchone()
+        if done > len(MIGRATIONS):
+            raise CatalogueError(
+                f"The catalogue needs schema {len(MIGRATIONS)} or older. Got {done}. "
+                "A newer neuralrank wrote it: update this one, or name another folder with --catalogue."
+            )
+        for step in MIGRATIONS[done:]:
+            for statement in filter(str.strip, step.split(";")):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
