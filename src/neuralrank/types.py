@@ -101,6 +101,18 @@ Processor = Callable[[Sequence[Sample]], Batch]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Description:
+    """What the authors of a model wrote about it for people: it is searched, and not needed to run the model."""
+
+    task: str | None = None
+    library: str | None = None
+    languages: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    base_model: tuple[str, ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelFacts:
     """What the files of one checkpoint say about it; read without loading weights."""
 
@@ -121,6 +133,7 @@ class ModelFacts:
     """The layer its card names for features; None: the input of the final linear layer is looked for."""
     assumptions: tuple[str, ...] = ()
     """What had to be assumed, one sentence each; shown as warnings."""
+    description: Description = field(default_factory=Description)
 
 
 @dataclass(frozen=True, kw_only=True)

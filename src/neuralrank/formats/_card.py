@@ -7,17 +7,19 @@ What a card leaves out is assumed elsewhere, in `_assumed.py`, and said.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from neuralrank.errors import ModelError
-from neuralrank.types import ImagePreprocessing, Modality, ModelFacts
+from neuralrank.types import Description, ImagePreprocessing, Modality, ModelFacts
 
 MAX_CARD_BYTES = 16 * 2**20
 MAX_SIDE = 4096
 MAX_PARAMS = 10**13
 MAX_TEXT = 2_000
+MAX_TAGS = 200
+_SEARCHED_LISTS = ("languages", "tags", "base_model")
 
 Channels = Literal["RGB", "BGR", "grey"]
 Layout = Literal["NCHW", "NHWC"]
@@ -51,6 +53,7 @@ class Card:
     crop_fraction: float = 1.0
     interpolation: Interpolation | None = None
     layout: Layout | None = None
+    description: Description = field(default_factory=Description)
     notes: tuple[str, ...] = ()
     """What the card asks for and we do otherwise, one sentence each."""
 
@@ -103,6 +106,7 @@ def facts_from_card(
         preprocessing=preprocessing,
         feature_layer=card.feature_layer or feature_layer,
         assumptions=(*card.notes, *assumptions),
+        description=card.description,
     )
 
 
@@ -146,6 +150,7 @@ def _checked(path: Path, content: Mapping[str, Any]) -> Card:
         outputs=read.texts("outputs") or (),
         feature_layer=read.text("feature_layer"),
         feature_dim=read.whole("feature_dim", high=10**7),
+        description=read.description(),
         **(_image_fields(read) if modality in (None, "image") else {}),
     )
 
@@ -188,6 +193,19 @@ class _Fields:
         if isinstance(value, list) and all(isinstance(item, str) and len(item) <= MAX_TEXT for item in value):
             return tuple(value)
         raise self.error(f"a list of texts in {key!r}", _shown(value))
+
+    def description(self) -> Description:
+        """Read what only search needs: a value of another kind is left out rather than refused."""
+        texts = {key: value[:MAX_TEXT] for key, value in self.content.items() if isinstance(value, str)}
+        lists = {
+            key: tuple(item[:MAX_TEXT] for item in value if isinstance(item, str))[:MAX_TAGS]
+            for key, value in self.content.items()
+            if isinstance(value, list)
+        }
+        many = {key: lists.get(key) or tuple(filter(None, [texts.get(key)])) for key in _SEARCHED_LISTS}
+        return Description(
+            task=texts.get("task"), library=texts.get("library"), text=texts.get("description", ""), **many
+        )
 
     def choice(self, key: str, choices: tuple[str, ...], aliases: Mapping[str, str] | None = None) -> Any:
         value = self.content.get(key)

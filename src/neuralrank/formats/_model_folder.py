@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from neuralrank.errors import ModelError
+from neuralrank.types import Description
 
 MAX_JSON_BYTES = 64 * 2**20
 MAX_README_BYTES = 2**20
+MAX_TEXT = 2_000
+MAX_TAG = 200
+MAX_TAGS = 200
 PICKLED_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 
 
@@ -36,23 +40,60 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def readme_facts(folder: Path) -> Mapping[str, str]:
-    """Return `licence` and `pretraining_data` from the front matter of README.md, where they are there.
+    """Return `licence` and `pretraining_data` from the front matter of README.md, where they are there."""
+    lists, _ = _readme(folder)
+    facts = {"licence": lists.get("license", [])[:1], "pretraining_data": lists.get("datasets", [])}
+    return {name: ", ".join(values)[:MAX_TEXT] for name, values in facts.items() if values}
+
+
+def readme_description(folder: Path, *, library: str) -> Description:
+    """Return what README.md says of the model: its front matter and the first of its prose."""
+    lists, prose = _readme(folder)
+    return Description(
+        task=_first(lists, "pipeline_tag"),
+        library=_first(lists, "library_name") or library,
+        languages=_many(lists, "language"),
+        tags=_many(lists, "tags"),
+        base_model=_many(lists, "base_model"),
+        text=plain_text(prose)[:MAX_TEXT],
+    )
+
+
+def plain_text(markdown: str) -> str:
+    """Return the words of a Markdown text without code, tables, links' addresses and marks.
+
+    Example:
+        >>> plain_text("# A *model* of [the paper](http://x.y).")
+        'A model of the paper.'
+    """
+    text = re.sub(r"^(```|~~~).*?^\1[^\n]*$", " ", markdown, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"<[^<>]{0,500}>|^\|.*$|^[ >#\-*+=]+", " ", text, flags=re.MULTILINE)
+    text = re.sub(r"!?\[([^\[\]]*)\]\([^()\s]*\)", r"\1", text)
+    return " ".join(re.sub(r"[*`_]{1,3}(?=\S)|(?<=\S)[*`]{1,3}", "", text).split())
+
+
+def _readme(folder: Path) -> tuple[dict[str, list[str]], str]:
+    """Return the front matter of README.md as lists of texts, and what follows it.
 
     Only plain `key: value` lines and `- item` lists are read; whatever else YAML allows is left alone.
     """
     path = folder / "README.md"
     try:
         if not path.is_file() or path.stat().st_size > MAX_README_BYTES:
-            return {}
+            return {}, ""
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return {}
+        return {}, ""
     match = re.match(r"\ufeff?---\r?\n(.*?)\r?\n---", text, flags=re.DOTALL)
-    if match is None:
-        return {}
-    lists = _front_matter(match.group(1))
-    facts = {"licence": lists.get("license", [])[:1], "pretraining_data": lists.get("datasets", [])}
-    return {name: ", ".join(values)[:2_000] for name, values in facts.items() if values}
+    return (_front_matter(match.group(1)), text[match.end() :]) if match else ({}, text)
+
+
+def _first(lists: Mapping[str, list[str]], key: str) -> str | None:
+    return next(iter(_many(lists, key)), None)
+
+
+def _many(lists: Mapping[str, list[str]], key: str) -> tuple[str, ...]:
+    return tuple(value[:MAX_TAG] for value in lists.get(key, []) if value)[:MAX_TAGS]
 
 
 def _front_matter(text: str) -> dict[str, list[str]]:

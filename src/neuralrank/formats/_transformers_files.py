@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neuralrank.errors import ModelError
-from neuralrank.formats._model_folder import first_text, read_json, readme_facts, refuse_pickles
+from neuralrank.formats._model_folder import first_text, read_json, readme_description, readme_facts, refuse_pickles
 from neuralrank.formats._safetensors import stored_weights
 from neuralrank.types import Modality, ModelFacts
 
@@ -56,6 +56,7 @@ def describe_folder(path: Path) -> ModelFacts | None:
         label_names=_label_names(config),
         pretraining_data=readme.get("pretraining_data"),
         assumptions=_assumptions(modality, processor),
+        description=readme_description(path, library="transformers"),
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuralrank.errors import ModelError
 from neuralrank.formats import checkpoint_format
-from neuralrank.formats._model_folder import first_text, read_json, readme_facts, refuse_pickles
+from neuralrank.formats._model_folder import first_text, read_json, readme_description, readme_facts, refuse_pickles
 from neuralrank.formats._safetensors import stored_weights
 from neuralrank.formats._timm_preprocessing import timm_preprocessing
 from neuralrank.formats._torch_module import (
@@ -78,6 +78,7 @@ def describe(path: Path) -> ModelFacts | None:
         pretraining_data=first_text(settings.get("dataset"), readme.get("pretraining_data")),
         preprocessing=preprocessing,
         assumptions=assumptions,
+        description=readme_description(path, library="timm"),
     )
 
 

@@ -1,25 +1,21 @@
 """A folder tree of checkpoints, one model directory, or one model file.
 
-Listing reads and hashes bytes and loads no weights. Nothing outside the folder is opened: links that lead out of it
-are refused, and every file is known to be a regular one before a format looks at it.
+Listing reads and hashes bytes and loads no weights.
 """
 
-import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuralrank import registry
-from neuralrank.errors import MissingExtraError, ModelError, UsageError
-from neuralrank.sources._refused import LOADED, is_pickle, refusal
-from neuralrank.types import Failure, Format, ModelFacts, ModelRecord, Source
-
-MAX_DEPTH = 64
-_CHUNK_BYTES = 2**20
+from neuralrank.errors import ModelError, UsageError
+from neuralrank.sources._entry import entry_from_record
+from neuralrank.sources._stamps import stamp
+from neuralrank.sources._walk import Refused, Walk, boundary_of, hash_files
+from neuralrank.types import Failure, ModelEntry, ModelRecord, Repository, Unchanged
 
 
-def folder(path: str | os.PathLike[str]) -> Source:
+def folder(path: str | os.PathLike[str]) -> Repository:
     """Return the models below a folder.
 
     Args:
@@ -40,164 +36,80 @@ def folder(path: str | os.PathLike[str]) -> Source:
 class _Folder:
     root: Path
 
+    @property
+    def spec(self) -> str:
+        """Name the folder by its absolute path."""
+        return f"folder:{self.root.resolve()}"
+
     def list_models(self) -> Iterator[ModelRecord | Failure]:
         """Yield a record, or a Failure with the reason, for every model; sorted by path."""
-        if self.root.is_dir():
-            yield from _Walk(self.root, _boundary(self.root)).models(self.root)
-        else:
-            yield from _Walk(self.root.parent, self.root.resolve().parent).models(self.root)
+        for _, found in self._walk().models(self.root):
+            if isinstance(found, Refused):
+                yield Failure(model_id=f"folder:{found.name}", stage="list", error=found.error)
+            elif not isinstance(found, Unchanged):
+                yield found
 
+    def list_entries(self, known: Mapping[str, str]) -> Iterator[ModelEntry | Unchanged | Failure]:
+        """Yield every model, also those of formats that are not loaded yet; what is unchanged is not read again."""
+        walk = self._walk(known)
+        for path, found in walk.models(self.root):
+            if isinstance(found, ModelRecord):
+                mark = stamp(path, found.facts.files)
+                yield entry_from_record(found, source="folder", location=walk.location(path), stamp=mark)
+            elif isinstance(found, Refused):
+                yield _unloadable(found, path, walk.location(path))
+            else:
+                yield found
 
-class _Walk:
-    """One pass over a tree; remembers which directories it has entered, so that a loop of links ends."""
+    def fetch(self, entry: ModelEntry) -> ModelRecord:
+        """Describe the files of one model anew.
 
-    def __init__(self, base: Path, boundary: Path) -> None:
-        self.base = base
-        self.boundary = boundary
-        self.entered: set[Path] = set()
-        self.formats: list[Format] = [registry.get("formats", name) for name in registry.names("formats")]
-
-    def models(self, root: Path) -> Iterator[ModelRecord | Failure]:
-        """Yield what is found at `root` and below, folder by folder."""
-        waiting = [root]
-        while waiting:
-            path = waiting.pop()
-            try:
-                real = path.resolve() if path.is_dir() and self.trap(path) is None else None
-            except OSError as error:  # a path longer than the system takes
-                yield self.failure(path, _unreadable(path, error))
-                continue
-            if real is None:
-                yield from self.file(path)
-            elif real not in self.entered:
-                self.entered.add(real)
-                found = self.directory(path)
-                if isinstance(found, list):
-                    waiting += reversed(found)
-                else:
-                    yield found
-
-    def directory(self, path: Path) -> ModelRecord | Failure | list[Path]:
-        """Return the one model that a directory is, else its entries in order."""
-        if len(path.parts) - len(self.base.parts) > MAX_DEPTH:
-            error = f"{path.name} needs to lie at most {MAX_DEPTH} folders deep. Got a deeper tree."
-            return self.failure(path, f"{error} Rank that folder itself.")
-        try:
-            entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-        except OSError as error:
-            return self.failure(path, _unreadable(path, error))
-        return self.model_directory(path, entries) or entries
-
-    def model_directory(self, path: Path, entries: list[Path]) -> ModelRecord | Failure | None:
-        """Return what a directory is as one model, None if its files are to be looked at one by one."""
-        has_config = any(entry.name == "config.json" for entry in entries)
-        trap = next(filter(None, map(self.trap, entries)), None) if has_config else None
-        if trap is not None:
-            return self.failure(path, trap)
-        described = self.described(path)
-        if described is not None or not has_config:
-            return described
-        pickles = [entry for entry in entries if is_pickle(entry)]
-        if pickles and not any(entry.suffix.lower() in (*LOADED, ".safetensors") for entry in entries):
-            return self.failure(path, refusal(pickles[0]) or "")
-        return None
-
-    def file(self, path: Path) -> Iterator[ModelRecord | Failure]:
-        reason = refusal(path)
-        trap = self.trap(path) or self.obstacle(path)
-        if trap is not None:
-            if reason is not None or path.suffix.lower() in LOADED or (path.is_dir() and path.is_symlink()):
-                yield self.failure(path, trap)
-            return
-        described = self.described(path)
-        if described is not None:
-            yield described
-        elif reason is not None:
-            yield self.failure(path, reason)
-
-    def described(self, path: Path) -> ModelRecord | Failure | None:
-        """Ask every format; the first that knows the path has it, else the first complaint counts."""
-        complaint = None
-        for checkpoint_format in self.formats:
-            try:
-                facts = checkpoint_format.describe(path)
-                if facts is not None:
-                    return self.record(path, facts)
-            except (ModelError, MissingExtraError) as error:
-                complaint = complaint or str(error)
-            except OSError as error:
-                complaint = complaint or _unreadable(path, error)
-        return None if complaint is None else self.failure(path, complaint)
-
-    def record(self, path: Path, facts: ModelFacts) -> ModelRecord | Failure:
-        for file in facts.files:
-            obstacle = self.trap(file) or self.obstacle(file)
-            if obstacle is not None:
-                return self.failure(path, obstacle)
-        content_hash, size = _hash(path if path.is_dir() else path.parent, facts.files)
-        name = self.name(path)
-        return ModelRecord(
-            model_id=f"folder:{name}@{content_hash[:16]}",
-            name=name,
-            path=path,
-            content_hash=content_hash,
-            size_bytes=size,
-            facts=facts,
-        )
-
-    def trap(self, path: Path) -> str | None:
-        """Return why no format may look at a file or folder: a link out of the root, or something that never ends."""
-        try:
-            inside = path.resolve().is_relative_to(self.boundary)
-        except (OSError, RuntimeError):  # a link to itself
-            inside = False
-        if not inside:
-            return f"{path.name} needs to lie inside the folder. Got a link that leads out of it. Copy the file here."
-        if path.exists() and not path.is_file() and not path.is_dir():
-            return f"{path.name} needs to be a regular file. Got a pipe, socket or device. Remove it."
-        return None
-
-    def obstacle(self, path: Path) -> str | None:
-        """Return why a file cannot be read, None if it can."""
+        Raises:
+            ModelError: they are gone, have changed, or cannot be loaded.
+        """
+        walk = self._walk()
+        path = walk.base / os.path.relpath(entry.location, walk.base.resolve())
         if not path.exists():
-            return f"{path.name} needs a file to lead to. Got a link that leads nowhere. Restore the file."
-        if not os.access(path, os.R_OK):
-            return f"{path.name} could not be read. Got permission denied. Mend its name or permissions."
-        return None
+            raise ModelError(
+                f"{entry.name} needs its file. Got nothing at {entry.location!r}. Run `neuralrank index` again."
+            )
+        found = [item for _, item in walk.models(path)]
+        if len(found) != 1 or not isinstance(found[0], ModelRecord):
+            reasons = [item.error for item in found if isinstance(item, Failure | Refused)]
+            unclear = f"{entry.name} needs to be one model. Got {len(found)}. Run `neuralrank index` again."
+            raise ModelError(reasons[0] if reasons else unclear)
+        if found[0].model_id != entry.model_id:
+            raise ModelError(
+                f"{entry.name} needs to be as it was when it was listed. Got files that have changed since. "
+                "Run `neuralrank index` again."
+            )
+        return found[0]
 
-    def name(self, path: Path) -> str:
-        """Return the path below the root in printable characters; the root itself goes by its own name."""
-        name = path.relative_to(self.base).as_posix() if path != self.base else path.resolve().name
-        return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
-
-    def failure(self, path: Path, error: str) -> Failure:
-        return Failure(model_id=f"folder:{self.name(path)}", stage="list", error=error)
-
-
-def _boundary(root: Path) -> Path:
-    """Return what links may not leave: the root, or the whole repository for a snapshot of the Hub's cache.
-
-    There every file of `snapshots/<revision>` is a link into `blobs` beside `snapshots`.
-    """
-    real = root.resolve()
-    repository = real.parent.parent
-    return repository if real.parent.name == "snapshots" and (repository / "blobs").is_dir() else real
+    def _walk(self, known: Mapping[str, str] | None = None) -> Walk:
+        if self.root.is_dir():
+            return Walk(self.root, boundary_of(self.root), known)
+        return Walk(self.root.parent, self.root.resolve().parent, known)
 
 
-def _hash(base: Path, files: tuple[Path, ...]) -> tuple[str, int]:
-    """Return the SHA-256 over names and bytes, and the number of bytes; reads 1 MiB at a time."""
-    digest = hashlib.sha256()
-    total = 0
-    for name, file in sorted((file.relative_to(base).as_posix(), file) for file in set(files)):
-        size = file.stat().st_size
-        digest.update(os.fsencode(name) + b"\0" + size.to_bytes(8, "little"))
-        total += size
-        with file.open("rb") as stream:
-            while chunk := stream.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    return digest.hexdigest(), total
-
-
-def _unreadable(path: Path, error: OSError) -> str:
-    reason = (error.strerror or type(error).__name__).lower()
-    return f"{path.name} could not be read. Got {reason}. Mend its name or permissions."
+def _unloadable(refused: Refused, path: Path, location: str) -> ModelEntry | Failure:
+    """Return the entry of a model that can be found but not ranked."""
+    try:
+        content_hash, size = hash_files(path if path.is_dir() else path.parent, refused.files)
+        mark = stamp(path, refused.files)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        return Failure(
+            model_id=f"folder:{refused.name}",
+            stage="list",
+            error=f"{path.name} could not be read. Got {reason}. Mend its name or permissions.",
+        )
+    return ModelEntry(
+        model_id=f"folder:{refused.name}@{content_hash[:16]}",
+        source="folder",
+        name=refused.name,
+        location=location,
+        stamp=mark,
+        format=refused.files[0].suffix.lower().removeprefix("."),
+        refusal=refused.error,
+        size_bytes=size,
+    )

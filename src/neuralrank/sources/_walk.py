@@ -1,0 +1,196 @@
+"""One pass over a folder tree of checkpoints: which paths are models, and what their files say.
+
+Nothing outside the folder is opened: links that lead out of it are refused, and every file is known to be a regular
+one before a format looks at it.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from neuralrank import registry
+from neuralrank.errors import MissingExtraError, ModelError
+from neuralrank.sources._refused import LOADED, is_pickle, refusal
+from neuralrank.sources._stamps import is_current
+from neuralrank.types import Failure, Format, ModelFacts, ModelRecord, Unchanged
+
+MAX_DEPTH = 64
+_CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A model of a format that is not loaded."""
+
+    name: str
+    files: tuple[Path, ...]
+    error: str
+
+
+Found = ModelRecord | Unchanged | Refused | Failure
+
+
+class Walk:
+    """One pass over a tree; remembers which directories it has entered, so that a loop of links ends."""
+
+    def __init__(self, base: Path, boundary: Path, known: Mapping[str, str] | None = None) -> None:
+        self.base = base
+        self.boundary = boundary
+        self.known = known or {}
+        self.entered: set[Path] = set()
+        self.formats: list[Format] = [registry.get("formats", name) for name in registry.names("formats")]
+
+    def models(self, root: Path) -> Iterator[tuple[Path, Found]]:
+        """Yield what is found at `root` and below, folder by folder, each with its path."""
+        waiting = [root]
+        while waiting:
+            path = waiting.pop()
+            try:
+                real = path.resolve() if path.is_dir() and self.trap(path) is None else None
+            except OSError as error:  # a path longer than the system takes
+                yield path, self.failure(path, _unreadable(path, error))
+                continue
+            if real is None:
+                model = self.file(path)
+                if model is not None:
+                    yield path, model
+            elif real not in self.entered:
+                self.entered.add(real)
+                found = self.directory(path)
+                if isinstance(found, list):
+                    waiting += reversed(found)
+                else:
+                    yield path, found
+
+    def directory(self, path: Path) -> Found | list[Path]:
+        """Return the one model that a directory is, else its entries in order."""
+        if len(path.parts) - len(self.base.parts) > MAX_DEPTH:
+            error = f"{path.name} needs to lie at most {MAX_DEPTH} folders deep. Got a deeper tree."
+            return self.failure(path, f"{error} Rank that folder itself.")
+        try:
+            entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        except OSError as error:
+            return self.failure(path, _unreadable(path, error))
+        return self.model_directory(path, entries) or entries
+
+    def model_directory(self, path: Path, entries: list[Path]) -> Found | None:
+        """Return what a directory is as one model, None if its files are to be looked at one by one."""
+        has_config = any(entry.name == "config.json" for entry in entries)
+        trap = next(filter(None, map(self.trap, entries)), None) if has_config else None
+        if trap is not None:
+            return self.failure(path, trap)
+        described = self.described(path)
+        if described is not None or not has_config:
+            return described
+        pickles = [entry for entry in entries if is_pickle(entry)]
+        if pickles and not any(entry.suffix.lower() in (*LOADED, ".safetensors") for entry in entries):
+            return Refused(name=self.name(path), files=tuple(pickles), error=refusal(pickles[0]) or "")
+        return None
+
+    def file(self, path: Path) -> Found | None:
+        reason = refusal(path)
+        trap = self.trap(path) or self.obstacle(path)
+        if trap is not None:
+            if reason is not None or path.suffix.lower() in LOADED or (path.is_dir() and path.is_symlink()):
+                return self.failure(path, trap)
+            return None
+        described = self.described(path)
+        if described is not None or reason is None:
+            return described
+        return Refused(name=self.name(path), files=(path,), error=reason)
+
+    def described(self, path: Path) -> ModelRecord | Unchanged | Failure | None:
+        """Ask every format; the first that knows the path has it, else the first complaint counts."""
+        location = self.location(path)
+        if location in self.known and is_current(path, self.known[location]):
+            return Unchanged(location=location)
+        complaint = None
+        for checkpoint_format in self.formats:
+            try:
+                facts = checkpoint_format.describe(path)
+                if facts is not None:
+                    return self.record(path, facts)
+            except (ModelError, MissingExtraError) as error:
+                complaint = complaint or str(error)
+            except OSError as error:
+                complaint = complaint or _unreadable(path, error)
+        return None if complaint is None else self.failure(path, complaint)
+
+    def record(self, path: Path, facts: ModelFacts) -> ModelRecord | Failure:
+        for file in facts.files:
+            obstacle = self.trap(file) or self.obstacle(file)
+            if obstacle is not None:
+                return self.failure(path, obstacle)
+        content_hash, size = hash_files(path if path.is_dir() else path.parent, facts.files)
+        name = self.name(path)
+        return ModelRecord(
+            model_id=f"folder:{name}@{content_hash[:16]}",
+            name=name,
+            path=path,
+            content_hash=content_hash,
+            size_bytes=size,
+            facts=facts,
+        )
+
+    def trap(self, path: Path) -> str | None:
+        """Return why no format may look at a file or folder: a link out of the root, or something that never ends."""
+        try:
+            inside = path.resolve().is_relative_to(self.boundary)
+        except (OSError, RuntimeError):  # a link to itself
+            inside = False
+        if not inside:
+            return f"{path.name} needs to lie inside the folder. Got a link that leads out of it. Copy the file here."
+        if path.exists() and not path.is_file() and not path.is_dir():
+            return f"{path.name} needs to be a regular file. Got a pipe, socket or device. Remove it."
+        return None
+
+    def obstacle(self, path: Path) -> str | None:
+        """Return why a file cannot be read, None if it can."""
+        if not path.exists():
+            return f"{path.name} needs a file to lead to. Got a link that leads nowhere. Restore the file."
+        if not os.access(path, os.R_OK):
+            return f"{path.name} could not be read. Got permission denied. Mend its name or permissions."
+        return None
+
+    def name(self, path: Path) -> str:
+        """Return the path below the root in printable characters; the root itself goes by its own name."""
+        name = path.relative_to(self.base).as_posix() if path != self.base else path.resolve().name
+        return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
+
+    def location(self, path: Path) -> str:
+        """Return the absolute path, links above the root resolved."""
+        return str(self.base.resolve() / path.relative_to(self.base))
+
+    def failure(self, path: Path, error: str) -> Failure:
+        return Failure(model_id=f"folder:{self.name(path)}", stage="list", error=error)
+
+
+def boundary_of(root: Path) -> Path:
+    """Return what links may not leave: the root, or the whole repository for a snapshot of the Hub's cache.
+
+    There every file of `snapshots/<revision>` is a link into `blobs` beside `snapshots`.
+    """
+    real = root.resolve()
+    repository = real.parent.parent
+    return repository if real.parent.name == "snapshots" and (repository / "blobs").is_dir() else real
+
+
+def hash_files(base: Path, files: tuple[Path, ...]) -> tuple[str, int]:
+    """Return the SHA-256 over names and bytes, and the number of bytes; reads 1 MiB at a time."""
+    digest = hashlib.sha256()
+    total = 0
+    for name, file in sorted((file.relative_to(base).as_posix(), file) for file in set(files)):
+        size = file.stat().st_size
+        digest.update(os.fsencode(name) + b"\0" + size.to_bytes(8, "little"))
+        total += size
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest(), total
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    reason = (error.strerror or type(error).__name__).lower()
+    return f"{path.name} could not be read. Got {reason}. Mend its name or permissions."
