@@ -1,0 +1,133 @@
+"""`neuralrank rank`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from neuralrank.cli._output import REPORTS, check_writable, chosen_format, exit_code, print_out, write_ranking
+from neuralrank.cli._progress import ProgressView
+from neuralrank.errors import UsageError
+from neuralrank.types import Failure, Task
+
+Models = Annotated[list[str], typer.Argument(help="Folders or files with models.", show_default=False)]
+Data = Annotated[
+    str, typer.Option("--data", help="The data set: a folder of class folders, Parquet, CSV, JSONL or npz.")
+]
+
+
+def rank(
+    models: Models,
+    data: Data,
+    score: Annotated[
+        str, typer.Option(help="Score that orders the models, or several: mean_rank:neuralrank,log_me,parc.")
+    ] = "neuralrank",
+    also: Annotated[str, typer.Option(help="Further scorers to show, separated by commas.")] = "log_me,lda_probe,knn",
+    probe: Annotated[int, typer.Option(help="Number of samples to use, drawn by class.")] = 2_000,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    layer: Annotated[
+        str | None, typer.Option(help="Layer to take features from; 'list' names those of each model.")
+    ] = None,
+    top: Annotated[int | None, typer.Option(help="Show only the first N models.", min=1)] = None,
+    format_: Annotated[str | None, typer.Option("--format", help=f"Output: {', '.join(REPORTS)}.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the output to this file; its suffix sets the format.")] = None,
+    input_column: Annotated[str | None, typer.Option(help="Column with the samples.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column with the labels.")] = None,
+    group_column: Annotated[str | None, typer.Option(help="Column that says which samples belong together.")] = None,
+    split: Annotated[str | None, typer.Option(help="Part of the data to use, for example train.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification, regression or multilabel; detected if not given.")
+    ] = None,
+    cache_dir: Annotated[str | None, typer.Option(help="Where extracted features are kept.")] = None,
+    model_timeout: Annotated[
+        float | None, typer.Option(help="Seconds without progress before a model is stopped.")
+    ] = None,
+    model_memory: Annotated[float | None, typer.Option(help="Memory one model may use, in GB.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads a model may use.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Models that run at once.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if any model failed.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
+) -> int:
+    """Rank models for a data set."""
+    from neuralrank import ranking as engine
+    from neuralrank.readers._open import open_target
+
+    if "" in (*models, data, cache_dir):
+        raise UsageError("A path is needed. Got an empty one. Check for a shell variable that is not set.")
+    chosen = chosen_format(format_, out)
+    if out is not None:
+        check_writable(out)
+    columns = {"input_column": input_column, "label_column": label_column, "group_column": group_column}
+    target = open_target(data, split=split, task=_task(task), **columns)
+    notes = Console(stderr=True, highlight=False, quiet=quiet)
+    for note in target.notes:
+        notes.print(Text(note, style="dim"), soft_wrap=True)
+    limits = _limits(engine.default_limits(), model_timeout, model_memory, threads, jobs)
+    if layer == "list":
+        return _list_layers(models, target, limits)
+    with ProgressView(notes, enabled=not quiet) as view:
+        result = engine.rank(
+            list(models),
+            target,
+            score=score,
+            also=[name.strip() for name in also.split(",") if name.strip()],
+            probe=probe,
+            seed=seed,
+            layer=layer,
+            cache_dir=cache_dir,
+            limits=limits,
+            progress=view.update,
+        )
+    write_ranking(result, chosen, out, notes, top=top)
+    return exit_code(result, strict=strict)
+
+
+def _task(given: str | None) -> Task | None:
+    match given:
+        case None | "classification" | "regression" | "multilabel":
+            return given
+    raise UsageError(
+        f"--task needs classification, regression or multilabel. Got {given!r}. Leave it out to have it detected."
+    )
+
+
+def _list_layers(models: list[str], target: Any, limits: Any) -> int:
+    """Print the layers of every model; the default is marked."""
+    from neuralrank.features import Extraction
+    from neuralrank.probe import MIN_SAMPLES, read_probe
+    from neuralrank.ranking import list_models
+
+    drawn = read_probe(target, n_samples=MIN_SAMPLES, seed=0, max_unreadable=1.0, cache=None)
+    n_listed = 0
+    with Extraction(probe=drawn, cache=None, limits=limits) as extraction:
+        for item in list_models(list(models)):
+            found = item if isinstance(item, Failure) else extraction.layers(item)
+            if isinstance(found, Failure):
+                print_out(f"{found.model_id}\n  failed while it was asked ({found.stage}): {found.error}")
+                continue
+            n_listed += 1
+            layers, default = found
+            lines = [f"  {name}{'  (default)' if name == default else ''}" for name in layers]
+            print_out("\n".join([item.model_id, *lines]))
+    return 0 if n_listed else 1
+
+
+def _limits(default: Any, timeout: float | None, memory_gb: float | None, threads: int | None, jobs: int | None) -> Any:
+    from neuralrank import ranking as engine
+
+    options = {"--model-timeout": timeout, "--model-memory": memory_gb, "--threads": threads, "--jobs": jobs}
+    for option, value in options.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"{option} needs a finite number above 0. Got {value:g}. Leave it out for the default.")
+    return dataclasses.replace(
+        default,
+        timeout_seconds=timeout or default.timeout_seconds,
+        memory_bytes=int(min((memory_gb or 0) * 1e9, engine.MAX_MEMORY_BYTES)) or default.memory_bytes,
+        n_threads=threads or default.n_threads,
+        n_jobs=jobs or default.n_jobs,
+    )
