@@ -37,6 +37,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return folder
 
 
+@pytest.fixture(autouse=True)
+def own_catalogue(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A catalogue of its own for every test: none is ever written to the home folder."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    monkeypatch.setenv("NEURALRANK_CATALOGUE", str(folder))
+    return folder
+
+
 @pytest.fixture
 def blobs() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Three overlapping Gaussian classes in six dimensions, 150 samples."""

@@ -24,6 +24,12 @@ class Setting:
 SETTINGS = (
     Setting(name="cache_dir", default="~/.cache/neuralrank", unit="path", help="Where extracted features are kept."),
     Setting(
+        name="catalogue",
+        default="~/.local/share/neuralrank/catalogue",
+        unit="path",
+        help="Where the catalogue of models, runs and outcomes is kept.",
+    ),
+    Setting(
         name="threads",
         default="0",
         unit="count",
@@ -83,3 +89,8 @@ def number(name: str, environ: Mapping[str, str] = os.environ) -> float:
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder for extracted features, with `~` resolved."""
     return Path(get("cache_dir", environ)).expanduser()
+
+
+def catalogue_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of the catalogue, with `~` resolved."""
+    return Path(get("catalogue", environ)).expanduser()
