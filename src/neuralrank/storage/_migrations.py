@@ -31,6 +31,7 @@ CREATE TABLE entry (
     stamp TEXT NOT NULL,
     removed TEXT,
     seq INTEGER NOT NULL,
+    listed INTEGER NOT NULL,
     name TEXT NOT NULL,
     format TEXT,
     refusal TEXT,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,11 +27,11 @@ from neuralrank.types import Failure, ModelEntry, Unchanged
 Concepts = Callable[[Sequence[str]], Iterable[str]]
 """From the names of a label set to the concepts under which it is found."""
 
-_SELECT = f"SELECT row, removed, {', '.join(f'entry.{name}' for name in COLUMNS)}, labels FROM entry LEFT JOIN label_set ON label_set.id = label_set"  # noqa: E501
+SELECT = f"SELECT row, removed, {', '.join(f'entry.{name}' for name in COLUMNS)}, labels FROM entry LEFT JOIN label_set ON label_set.id = label_set"  # noqa: E501
 _KEPT = "seconds_per_sample"
-_UPSERT = (
-    f"INSERT INTO entry (row, seq, removed, {', '.join(COLUMNS)}) "
-    f"VALUES (?, ?, NULL{', ?' * len(COLUMNS)}) ON CONFLICT (row) DO UPDATE SET seq = excluded.seq, removed = NULL, "
+UPSERT = (
+    f"INSERT INTO entry (row, seq, listed, removed, {', '.join(COLUMNS)}) VALUES (?, ?, ?, ?{', ?' * len(COLUMNS)}) "
+    "ON CONFLICT (row) DO UPDATE SET seq = excluded.seq, listed = excluded.listed, removed = excluded.removed, "
     + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != _KEPT)
     # What was measured here stays with the content it was measured on.
     + f", {_KEPT} = CASE WHEN entry.model_id = excluded.model_id THEN coalesce(excluded.{_KEPT}, entry.{_KEPT}) "
@@ -84,20 +85,20 @@ class Catalogue:
         found = {}
         with told(self.folder):
             for row in rows:
-                for values in self.connection.execute(f"{_SELECT} WHERE row = ?", (int(row),)):
+                for values in self.connection.execute(f"{SELECT} WHERE row = ?", (int(row),)):
                     found[int(row)] = entry_of(values[2:-1], values[-1])
         return [found[int(row)] for row in rows if int(row) in found]
 
     def all_entries(self) -> Iterator[tuple[ModelEntry, str | None]]:
         """Yield every model with the moment it was found removed, None for those that are there."""
         with told(self.folder):
-            for values in self.connection.execute(f"{_SELECT} ORDER BY row"):
+            for values in self.connection.execute(f"{SELECT} ORDER BY row"):
                 yield entry_of(values[2:-1], values[-1]), values[1]
 
     def changed_since(self, seq: int) -> Iterator[tuple[int, bool, ModelEntry]]:
         """Yield row, whether it is removed, and the model, for all that changed after a change number."""
         with told(self.folder):
-            for values in self.connection.execute(f"{_SELECT} WHERE seq > ? ORDER BY row", (seq,)):
+            for values in self.connection.execute(f"{SELECT} WHERE seq > ? ORDER BY row", (seq,)):
                 yield int(values[0]), values[1] is not None, entry_of(values[2:-1], values[-1])
 
     def find(self, key: str) -> list[int]:
@@ -188,7 +189,7 @@ class Catalogue:
         """
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         with writing(self.connection, self.folder) as seq:
-            root = self._root(spec)
+            root = self.root_id(spec)
             run = self.connection.execute
             gone = [row for (row,) in run("SELECT row FROM member WHERE root = ?", (root,)) if row not in rows]
             self.connection.executemany("DELETE FROM member WHERE root = ? AND row = ?", ((root, row) for row in gone))
@@ -218,7 +219,7 @@ class Catalogue:
     def _write(
         self, spec: str, batch: Sequence[ModelEntry | Unchanged | Failure], seq: int, concepts: Concepts
     ) -> Written:
-        root = self._root(spec)
+        root, now = self.root_id(spec), int(time.time())
         run = self.connection.execute
         source = spec.partition(":")[0]
         (free,) = run("SELECT coalesce(max(row), -1) + 1 FROM entry").fetchone()
@@ -240,9 +241,9 @@ class Catalogue:
                 free += row == free
                 changed += had is not None and had[1] != item.model_id
                 unchanged += had is not None and had[1] == item.model_id
-                upserts.append((row, seq, *values_of(item, self._label_set(item.label_names, concepts))))
+                upserts.append((row, seq, now, None, *values_of(item, self.label_set_id(item.label_names, concepts))))
             rows[place] = row
-        self.connection.executemany(_UPSERT, upserts)
+        self.connection.executemany(UPSERT, upserts)
         self.connection.executemany("UPDATE entry SET removed = NULL, seq = ? WHERE row = ?", back)
         self.connection.executemany(
             "INSERT OR IGNORE INTO member VALUES (?, ?)", ((root, row) for row in rows.values())
@@ -251,12 +252,13 @@ class Catalogue:
         self.connection.executemany("INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?)", failed)
         return Written(n_new=new, n_changed=changed, n_unchanged=unchanged, rows=tuple(rows.values()))
 
-    def _root(self, spec: str) -> int:
+    def root_id(self, spec: str) -> int:
+        """Return the number of a repository inside a write transaction; it gets one if it has none."""
         self.connection.execute("INSERT OR IGNORE INTO root (spec) VALUES (?)", (spec,))
         return int(self.connection.execute("SELECT id FROM root WHERE spec = ?", (spec,)).fetchone()[0])
 
-    def _label_set(self, labels: Sequence[str], concepts: Concepts) -> int | None:
-        """Return the number under which a set of labels is kept once for all models that have it."""
+    def label_set_id(self, labels: Sequence[str], concepts: Concepts) -> int | None:
+        """Return, inside a write transaction, the number of a set of labels, kept once for all models that have it."""
         if not labels:
             return None
         text = json.dumps(list(labels), ensure_ascii=False, separators=(",", ":"))
