@@ -319,6 +319,25 @@ class Repository(Source, Protocol):
         ...
 
 
+# --- what a user asks of the catalogue ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordQuery:
+    """What to look for in the texts of models, as `queries.words` read it from what the user typed."""
+
+    words: tuple[str, ...] = ()
+    """Wanted, as typed: 'ResNet-50' is one word, and the index knows its other spellings."""
+    phrases: tuple[str, ...] = ()
+    """Wanted word for word, inside one field."""
+    prefixes: tuple[str, ...] = ()
+    """Wanted: a word that begins so."""
+    optional: tuple[str, ...] = ()
+    """Words that nearly every model has ('network'); they count for the order only."""
+    excluded: WordQuery | None = None
+    """Whoever has one of these words, phrases or prefixes is left out."""
+
+
 # --- scores ------------------------------------------------------------------------------------------------------
 
 
@@ -439,3 +458,51 @@ class Ranking:
     def plot(self) -> Any:
         """Return a matplotlib figure of the scores with their intervals."""
         return registry.get("reports", "figure")(self)
+
+
+# --- searching ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundModel:
+    """One model of a search, and what speaks for it."""
+
+    rank: int
+    entry: ModelEntry
+    relevance: float | None = None
+    """BM25 score over that of the best, so at most 1; None without words."""
+    coverage: float | None = None
+    """Share of the wanted labels that it has, in [0, 1]; None if none were wanted."""
+    covered: Mapping[str, str | None] = field(default_factory=dict)
+    """For each wanted label, the model's own label that covers it and how; None where none does."""
+    likeness: float | None = None
+    """To the given model, in [0, 1]; None if none was given."""
+    reasons: tuple[str, ...] = ()
+    """What the likeness rests on."""
+    snippet: str | None = None
+    """Part of its texts around the best match."""
+    marks: tuple[tuple[int, int], ...] = ()
+    """Start and end of each match in the snippet."""
+    n_copies: int = 0
+    """Further copies of this model that were found: quantised, converted or uploaded again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """Models that were found, best first."""
+
+    models: tuple[FoundModel, ...]
+    n_models: int
+    """In the catalogue, or in the part of it that was searched."""
+    n_matches: int
+    n_unknown: int
+    """Models of which the condition cannot be said to hold or not."""
+    unknown: Literal["keep", "drop"]
+    """What was done with them."""
+    sorted_by: str
+    corrections: Mapping[str, str] = field(default_factory=dict)
+    """For each word that no model has, the one that was looked for in its place."""
+    relaxed: bool = False
+    """No model has all the words: those with most of them are shown."""
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
