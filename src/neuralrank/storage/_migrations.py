@@ -76,8 +76,7 @@ CREATE TABLE target (
     modality TEXT,
     task TEXT,
     n_samples INTEGER,
-    class_names TEXT,
-    label_entropy_bits REAL
+    class_names TEXT
 ) WITHOUT ROWID;
 
 CREATE TABLE run (
@@ -87,10 +86,18 @@ CREATE TABLE run (
     score TEXT NOT NULL,
     ranking BLOB NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX run_fingerprint ON run (fingerprint);
 CREATE TABLE trial (
-    run_id TEXT NOT NULL, model_id TEXT NOT NULL, rank INTEGER NOT NULL, score REAL NOT NULL, expected_accuracy REAL,
-    n_samples INTEGER NOT NULL, extract_seconds REAL NOT NULL,
-    PRIMARY KEY (run_id, model_id)
+    run_id TEXT NOT NULL,
+    rank INTEGER NOT NULL,
+    model_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    architecture TEXT,
+    score REAL NOT NULL,
+    expected_accuracy REAL,
+    n_samples INTEGER NOT NULL,
+    extract_seconds REAL NOT NULL,
+    PRIMARY KEY (run_id, rank)
 ) WITHOUT ROWID;
 CREATE INDEX trial_model_id ON trial (model_id);
 
@@ -98,6 +105,7 @@ CREATE TABLE outcome (
     id TEXT PRIMARY KEY,
     model_id TEXT NOT NULL,
     fingerprint TEXT NOT NULL,
+    data TEXT NOT NULL,
     accuracy REAL NOT NULL,
     created TEXT NOT NULL
 ) WITHOUT ROWID;
