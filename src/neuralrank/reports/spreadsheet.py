@@ -32,13 +32,14 @@ def spreadsheet(ranking: Ranking) -> str:
     header = [*COLUMNS, *(f"score_{name}" for name in score_names(ranking))]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\r\n")
-    writer.writerow([_cell(name) for name in header])
+    writer.writerow([cell(name) for name in header])
     for row in flat_rows(ranking):
-        writer.writerow([_cell(row[name]) for name in header])
+        writer.writerow([cell(row[name]) for name in header])
     return buffer.getvalue()
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """Write one value as a cell that no spreadsheet program takes for a formula."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     if isinstance(value, bool | np.bool_):
@@ -46,7 +47,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return repr(float(value))
     if isinstance(value, tuple):
-        return _cell(" ".join(value))
+        return cell(" ".join(value))
     if not isinstance(value, str):
         return str(value)
     text = clean(value)
