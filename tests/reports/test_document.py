@@ -9,8 +9,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from neuralrank.errors import OutputError
-from neuralrank.reports.document import document
+from neuralrank.errors import DataError, OutputError
+from neuralrank.reports.document import document, ranking_from_json
 from neuralrank.types import Failure, RankedModel, Ranking, TargetSummary
 
 Make = Callable[..., Any]
@@ -124,3 +124,44 @@ def test_every_field_is_documented() -> None:
 
 def test_one_line_is_written_without_indent(ranking: Ranking) -> None:
     assert "\n" not in document(ranking, indent=None)
+
+
+# --- and back ----------------------------------------------------------------------------------------------------
+
+
+def test_a_ranking_reads_back_equal(ranking: Ranking) -> None:
+    assert ranking_from_json(document(ranking)) == ranking
+
+
+def test_hostile_names_read_back_equal(hostile: Ranking) -> None:
+    back = ranking_from_json(document(hostile))
+    assert (back.models, back.failures, back.target) == (hostile.models, hostile.failures, hostile.target)
+    assert document(back) == document(hostile)
+
+
+def test_what_has_no_value_is_written_again_as_it_was(make_ranking: Make, make_model: Make) -> None:
+    nothing = float("nan")
+    model = make_model(
+        interval=None,
+        per_class={"cat": nothing},
+        scores={"log_me": nothing},
+        expected_accuracy=None,
+        expected_accuracy_interval=(nothing, 0.5),
+    )
+    text = document(make_ranking(1, models=(model,)))
+    assert document(ranking_from_json(text)) == text
+
+
+def test_a_ranking_of_another_schema_is_refused(ranking: Ranking) -> None:
+    with pytest.raises(DataError) as raised:
+        ranking_from_json(document(ranking).replace("neuralrank/ranking/1", "neuralrank/ranking/2"))
+    assert str(raised.value) == (
+        "A ranking needs the schema neuralrank/ranking/1. Got 'neuralrank/ranking/2'. "
+        "Read it with the version of neuralrank that wrote it."
+    )
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"schema": "neuralrank/ranking/1", "target": 1}'])
+def test_what_is_no_ranking_is_refused(text: str) -> None:
+    with pytest.raises(DataError, match=r"^A ranking needs JSON in the schema neuralrank/ranking/1\. Got"):
+        ranking_from_json(text)

@@ -1,4 +1,4 @@
-"""`Ranking` → JSON text in the published schema `neuralrank/ranking/1` (`schemas/ranking-1.json`)."""
+"""`Ranking` → JSON text in the published schema `neuralrank/ranking/1` (`schemas/ranking-1.json`), and back."""
 
 import json
 import math
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from neuralrank.errors import OutputError
-from neuralrank.types import RankedModel, Ranking, TargetSummary
+from neuralrank.errors import DataError, OutputError
+from neuralrank.types import Failure, RankedModel, Ranking, TargetSummary
 
 SCHEMA = "neuralrank/ranking/1"
 
@@ -43,6 +43,44 @@ def document(ranking: Ranking, *, indent: int | None = 2) -> str:
         "settings": _plain(ranking.settings),
     }
     return json.dumps(content, indent=indent, allow_nan=False)
+
+
+def ranking_from_json(text: str) -> Ranking:
+    """Read a ranking back from its JSON, so that any report can be made of it; writing it again gives the same text.
+
+    Args:
+        text: what `document` wrote, with any indent.
+
+    Raises:
+        DataError: it is no such text, or of a schema that this version does not know.
+    """
+    try:
+        content = json.loads(text)
+        if content["schema"] != SCHEMA:
+            raise DataError(
+                f"A ranking needs the schema {SCHEMA}. Got {content['schema']!r}. "
+                "Read it with the version of neuralrank that wrote it."
+            )
+        target = content["target"]
+        return Ranking(
+            run_id=content["run_id"],
+            created=content["created"],
+            seed=content["seed"],
+            score=content["score"],
+            target=TargetSummary(
+                **{**target, "class_names": tuple(target["class_names"]), "notes": tuple(target["notes"])}
+            ),
+            models=tuple(map(_model_back, content["ranking"])),
+            failures=tuple(Failure(**failure) for failure in content["failures"]),
+            baselines={name: tuple(ids) for name, ids in content["baselines"].items()},
+            stopped=content["stopped"],
+            settings=content["settings"],
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"A ranking needs JSON in the schema {SCHEMA}. Got something else ({type(error).__name__}: {error}). "
+            "Write it with --format json."
+        ) from error
 
 
 def _target(target: TargetSummary) -> dict[str, Any]:
@@ -90,6 +128,24 @@ def _model(model: RankedModel) -> dict[str, Any]:
         "cached": bool(model.cached),
         "per_class": {name: _optional(value) for name, value in model.per_class.items()},
     }
+
+
+def _model_back(row: Mapping[str, Any]) -> RankedModel:
+    interval, expected = row["interval"], row["expected_accuracy_interval"]
+    return RankedModel(
+        **{
+            **row,
+            "interval": None if interval is None else tuple(interval),
+            "expected_accuracy_interval": None if expected is None else tuple(map(_number, expected)),
+            "per_class": {name: _number(value) for name, value in row["per_class"].items()},
+            "warnings": tuple(row["warnings"]),
+        }
+    )
+
+
+def _number(value: float | None) -> float:
+    """Return what null was where a number has to be."""
+    return math.nan if value is None else value
 
 
 def _required(value: float, what: str, model: RankedModel) -> float:
