@@ -1,0 +1,103 @@
+"""Run one query of the text index: the best hits, or the rows of all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tantivy
+from numpy.typing import NDArray
+from tantivy import Occur, Query
+
+from neuralrank.storage._text_schema import ROW
+
+FEW_ROWS = 3_000
+"""Up to so many allowed rows are made part of the query; its cost grows by 5 ms for each 1,000."""
+MANY_HITS = 50_000
+"""Fetching so many takes about 25 ms; equal scores are brought into the order of rows among the first so many."""
+FEW_MATCHES = 20_000
+"""So many are always counted, which takes up to 10 ms."""
+_SLACK = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranked:
+    """The hits of one query, best first, equal scores by row."""
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    n_matches: int | None
+    """Of the allowed rows; None if they were not counted."""
+
+
+def ranked(
+    searcher: tantivy.Searcher,
+    schema: tantivy.Schema,
+    query: Query,
+    *,
+    limit: int,
+    among: NDArray[np.bool_] | None,
+    by_row: bool = False,
+) -> Ranked:
+    """Return the best `limit` hits whose rows are allowed; `by_row` where all are equally good."""
+    n_models = searcher.num_docs
+    n_allowed = n_models if among is None else int(np.count_nonzero(among))
+    if not n_models or not n_allowed:
+        return Ranked(rows=np.zeros(0, np.int64), scores=np.zeros(0), n_matches=0)
+    if among is not None and n_allowed <= FEW_ROWS:
+        query, among = _restricted(schema, query, among), None
+    n_fetched = limit + _SLACK
+    if among is not None:  # as many as should hold enough of the allowed ones
+        n_fetched = max(n_fetched, min(max(1_000, 2 * n_fetched * n_models // n_allowed), MANY_HITS))
+    while True:
+        rows, scores, count = _fetched(searcher, query, n_fetched, by_row)
+        exhausted, worst = len(rows) == count, scores[-1] if len(scores) else 0.0
+        if among is not None:
+            allowed = _allowed(among, rows)
+            rows, scores = rows[allowed], scores[allowed]
+        enough = len(rows) >= limit and (by_row or scores[limit - 1] > worst or n_fetched >= MANY_HITS)
+        if exhausted or enough:
+            break
+        n_fetched = min(8 * n_fetched, max(count, MANY_HITS)) if n_fetched < MANY_HITS else 8 * n_fetched
+    n_matches: int | None = len(rows) if exhausted else count
+    if not exhausted and among is not None:
+        n_matches = len(all_rows(searcher, schema, query, among)) if count <= FEW_MATCHES else None
+    order = np.lexsort((rows, -scores))[:limit]
+    return Ranked(rows=rows[order], scores=scores[order], n_matches=n_matches)
+
+
+def _fetched(
+    searcher: tantivy.Searcher, query: Query, n_fetched: int, by_row: bool
+) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+    """Return rows and scores of the best hits, and how many there are in all."""
+    if by_row:
+        result = searcher.search(query, n_fetched, count=True, order_by_field=ROW, order=tantivy.Order.Asc)
+        rows = np.fromiter((row for row, _ in result.hits), dtype=np.int64)
+        return rows, np.ones(len(rows)), result.count
+    result = searcher.search(query, n_fetched, count=True)
+    hits = result.hits
+    rows = np.array(searcher.fast_field_values(ROW, [address for _, address in hits]), dtype=np.int64)
+    return rows, np.fromiter((score for score, _ in hits), dtype=np.float64, count=len(hits)), result.count
+
+
+def all_rows(
+    searcher: tantivy.Searcher, schema: tantivy.Schema, query: Query, among: NDArray[np.bool_] | None
+) -> NDArray[np.int64]:
+    """Return all rows that match and are allowed, ascending."""
+    if not searcher.num_docs:
+        return np.zeros(0, dtype=np.int64)
+    if among is not None and np.count_nonzero(among) <= FEW_ROWS:
+        query, among = _restricted(schema, query, among), None
+    hits = searcher.search(query, searcher.num_docs, count=False, order_by_field=ROW, order=tantivy.Order.Asc).hits
+    rows = np.fromiter((row for row, _ in hits), dtype=np.int64, count=len(hits))
+    return rows if among is None else rows[_allowed(among, rows)]
+
+
+def _restricted(schema: tantivy.Schema, query: Query, among: NDArray[np.bool_]) -> Query:
+    allowed = Query.term_set_query(schema, ROW, np.flatnonzero(among).tolist())
+    return Query.boolean_query([(Occur.Must, query), (Occur.Must, Query.const_score_query(allowed, 0.0))])
+
+
+def _allowed(among: NDArray[np.bool_], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say for each row whether it is allowed; rows beyond the mask are newer than it, and are not."""
+    inside = rows < len(among)
+    inside[inside] = among[rows[inside]]
+    return inside
