@@ -48,11 +48,13 @@ class _Item(NamedTuple):
     excluded: bool
 
 
-def parse_words(text: str) -> WordQuery:
+def parse_words(text: str, *, any_of: bool = False) -> WordQuery:
     """Return what to look for.
 
     Args:
         text: as typed, for example `bird "fine grained" conv* -quantized`.
+        any_of: take the text for plain words, any of which will do: its first 32 words, in which nothing has a special
+            meaning. Such a query may be empty, and finds nothing then.
 
     Raises:
         UsageError: there is nothing in it to look for, or it is too long.
@@ -64,6 +66,9 @@ def parse_words(text: str) -> WordQuery:
         >>> query.excluded.words
         ('gguf',)
     """
+    if any_of:
+        words = dict.fromkeys(word for word in _RUN.findall(text) if word.lower() not in STOP_WORDS)
+        return WordQuery(optional=tuple(words)[:MAX_WORDS])
     if len(text) > MAX_CHARACTERS:
         raise UsageError(
             f"A search takes at most {MAX_CHARACTERS:,} characters. Got {len(text):,}. Keep the words that matter."

@@ -42,6 +42,14 @@ def queries(schema: tantivy.Schema, query: WordQuery) -> Iterator[tuple[Query, b
     What is quoted, and what is excluded, holds in all of them. Beside each stands whether a word may be missing.
     """
     build = _Builder(schema)
+    if query.optional and not (query.words or query.phrases or query.prefixes):  # of them, any will do
+        query = replace(query, words=query.optional, optional=())
+        yield from list(_ways(build, query))[-1:]
+    else:
+        yield from _ways(build, query)
+
+
+def _ways(build: "_Builder", query: WordQuery) -> Iterator[tuple[Query, bool]]:
     fixed = [(Occur.Must, build.phrase(phrase)) for phrase in query.phrases]
     optional = [(Occur.Should, build.word(word)) for word in query.optional]
     excluded = [(Occur.MustNot, clause) for clause in build.excluded(query.excluded)]

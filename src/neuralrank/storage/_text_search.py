@@ -22,11 +22,10 @@ class Hits:
     """Shape (n_hits,), above 0, never ascending."""
     n_full: int
     """So many of them, the first, have all the words; the others have most of them, or any if none has most."""
-    n_matches: int | None
-    """How many allowed models have all the words; if none has, how many have most, or any if none has most.
-
-    None where `among` allows many rows and the words have many: counting them would take longer than searching.
-    """
+    n_matches: int
+    """How many allowed models have all the words; if none has, how many have most, or any if none has most."""
+    counted: bool = True
+    """False if `n_matches` is estimated, which it is where both the words and `among` leave very many models."""
     corrections: Mapping[str, str] = field(default_factory=dict)
     """For each word that occurs nowhere, the one that was looked for in its place."""
 
@@ -50,8 +49,10 @@ def search(
     among: NDArray[np.bool_] | None,
 ) -> Hits:
     """Return the best hits; where fewer than `limit` have all the words, those with most of them come after."""
+    if query == WordQuery():
+        return no_hits()
     asked = spelled(searcher, query)
-    by_row = not (query.words or query.phrases or query.prefixes)
+    by_row = not (query.words or query.phrases or query.prefixes or query.optional)
     full, found = None, no_hits()
     for each, may_lack in queries(schema, asked.query):
         hits = ranked(searcher, schema, each, limit=limit + len(found.rows), among=among, by_row=by_row)
@@ -65,7 +66,8 @@ def search(
             rows=np.concatenate([found.rows, hits.rows[fresh]])[:limit],
             scores=np.concatenate([found.scores, scores])[:limit],
             n_full=full,
-            n_matches=hits.n_matches if len(found.rows) == 0 else found.n_matches,
+            n_matches=found.n_matches if len(found.rows) else hits.n_matches,
+            counted=found.counted if len(found.rows) else hits.counted,
             corrections=asked.corrections,
         )
         if len(found.rows) >= limit or (may_lack and len(found.rows)):
@@ -78,6 +80,8 @@ def matching(
 ) -> NDArray[np.int64]:
     """Return the rows, ascending, of all models with all the words; with most, else any, where none has all."""
     rows = np.zeros(0, np.int64)
+    if query == WordQuery():
+        return rows
     for each, _ in queries(schema, spelled(searcher, query).query):
         rows = all_rows(searcher, schema, each, among)
         if rows.size:

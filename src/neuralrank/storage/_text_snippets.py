@@ -22,7 +22,7 @@ class Snippet:
     field: str
     text: str
     """At most about 160 characters; '…' stands where something was cut off."""
-    marks: tuple[tuple[int, int], ...]
+    spans: tuple[tuple[int, int], ...]
     """Start and end in `text` of each word that was found, ascending and apart."""
 
 
@@ -47,7 +47,7 @@ def snippet(query: WordQuery, text: IndexedText) -> Snippet:
         if n_found == patterns.n_keys:
             break
     if best is None:
-        return Snippet(field="name", text="", marks=())
+        return Snippet(field="name", text="", spans=())
     return _cut(best[1], best[2], best[3])
 
 
@@ -93,16 +93,16 @@ def _places(words: Sequence[str], way: Sequence[str]) -> list[int]:
 def _cut(field: str, text: str, matches: list[_Match]) -> Snippet:
     start, end = _window(text, matches)
     lead, tail = "… " if start else "", " …" if end < len(text) else ""
-    marks: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     for match in matches:
         if match.start < start or match.end > end:
             continue
         span = match.start - start + len(lead), match.end - start + len(lead)
-        if marks and span[0] < marks[-1][1]:
-            marks[-1] = marks[-1][0], max(marks[-1][1], span[1])
+        if spans and span[0] < spans[-1][1]:
+            spans[-1] = spans[-1][0], max(spans[-1][1], span[1])
         else:
-            marks.append(span)
-    return Snippet(field=field, text=f"{lead}{text[start:end]}{tail}", marks=tuple(marks))
+            spans.append(span)
+    return Snippet(field=field, text=f"{lead}{text[start:end]}{tail}", spans=tuple(spans))
 
 
 def _window(text: str, matches: list[_Match]) -> tuple[int, int]:

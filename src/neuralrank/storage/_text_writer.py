@@ -33,12 +33,19 @@ def write(
 ) -> None:
     """Add and remove in one commit, then record what the index consists of.
 
+    Args:
+        folder: of the index.
+        texts: to add, in place of what there is of their rows.
+        removed: rows to remove; asked for when the texts are at their end.
+        seq: to record.
+        before: manifest of the commit before.
+
     Raises:
         Failure: it could not be written; the commit before stays.
     """
-    gone = list(removed)
     chunks = _chunks(texts)
     first = next(chunks, [])
+    gone = removed if first else list(removed)
     if first or gone:
         index = opened(folder)
         with failing():
@@ -63,9 +70,6 @@ def write(
 def _feed(
     writer: tantivy.IndexWriter, known: tantivy.Searcher, chunks: Iterable[list[IndexedText]], gone: Iterable[int]
 ) -> None:
-    with failing():
-        for row in gone:
-            writer.delete_documents_by_term(ROW, row)
     added: set[int] = set()
     for chunk in chunks:
         documents = [(text.row, document(text)) for text in chunk]
@@ -76,6 +80,9 @@ def _feed(
                     writer.delete_documents_by_term(ROW, row)
                 added.add(row)
                 writer.add_document(each)
+    with failing():
+        for row in gone:
+            writer.delete_documents_by_term(ROW, row)
 
 
 def _chunks(texts: Iterable[IndexedText]) -> Iterator[list[IndexedText]]:

@@ -69,7 +69,7 @@ class TextIndex:
 
         Args:
             texts: of models that are new or have changed; a later one takes the place of an earlier one of its row.
-            removed: rows of models that are gone.
+            removed: rows of models that are gone; asked for when the texts are at their end.
             seq: what the property `seq` says from then on.
 
         Raises:
