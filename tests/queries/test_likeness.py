@@ -259,7 +259,7 @@ def test_likeness_worked_by_hand():
     assert found.reasons == (
         "the same architecture ViTForImageClassification",
         "both trained on imagenet-21k",
-        "33% of their classes in common",
+        "33 % of their classes in common",
     )
 
 

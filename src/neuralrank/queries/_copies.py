@@ -8,6 +8,7 @@ quantisation or format. Two owners who gave their models one name prove nothing:
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 
 from neuralrank.types import ModelEntry
@@ -38,12 +39,14 @@ _MARK = re.compile(
     r"|tensorrt|trt|mlx|torchscript|safetensors)$"
 )
 
+_LONGEST_MARK = 16
+
 
 def same_model(entries: Sequence[ModelEntry]) -> list[list[int]]:
-    """Group entries that are copies of one model.
+    """Group entries that are copies of one model, as far as they tell.
 
     Args:
-        entries: in any order, which does not matter.
+        entries: in any order, which does not matter. Which model a name is a copy of may depend on what else is there.
 
     Returns:
         Every index once, in groups of ascending indices, ordered by the first of each; a model without copies stands
@@ -73,6 +76,7 @@ def hub_name(entry: ModelEntry) -> str | None:
     return (f"timm/{entry.name}" if entry.source == "timm" and "/" not in entry.name else entry.name).lower()
 
 
+@lru_cache(maxsize=16384)
 def stem(name: str) -> str:
     """Return a name in lower case without marks of quantisation and format.
 
@@ -81,8 +85,8 @@ def stem(name: str) -> str:
         ('mistral-7b-instruct-v0.1', 'resnet50', 'gemma-2b-pt')
     """
     bare = _FILE.sub("", name.lower())
-    while (shorter := _MARK.sub("", bare)) and shorter != bare:
-        bare = shorter
+    while (mark := _MARK.search(bare, max(1, len(bare) - _LONGEST_MARK))) is not None:
+        bare = bare[: mark.start()]
     return bare
 
 
@@ -129,12 +133,12 @@ def _evidence(entry: ModelEntry) -> list[tuple[str, str]]:
         found.append(("content", revision))
     if name := hub_name(entry):
         found.append(("hub", name))
+    own = stem(entry.name.rpartition("/")[2]) if entry.base_model else ""
     for base, written in zip(base_names(entry), entry.base_model, strict=True):
-        own, original = stem(entry.name.rpartition("/")[2]), stem(base.rpartition("/")[2])
+        original = stem(base.rpartition("/")[2])
         declared = (relation := _RELATION.match(written)) is not None and relation[1] == "quantized"
-        if declared or (
-            len(entry.base_model) == 1 and _is_copy(entry) and re.search(rf"(?:^|[-_.]){re.escape(original)}$", own)
-        ):
+        named = own == original or own.endswith(("-" + original, "_" + original, "." + original))
+        if declared or (named and len(entry.base_model) == 1 and _is_copy(entry)):
             found.append(("hub", base))
     return found
 

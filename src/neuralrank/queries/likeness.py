@@ -154,7 +154,7 @@ def _evidence(a: ModelEntry, b: ModelEntry) -> Iterator[tuple[float, str]]:
         if share == 1:
             yield SAME_LABELS, f"the same {len(a.label_names):,} classes"
         elif share > 0:
-            yield SAME_LABELS * share, f"{share:.0%} of their classes in common"
+            yield SAME_LABELS * share, f"{100 * share:.0f} % of their classes in common"
     data = _lower(a.pretraining_data) & _lower(b.pretraining_data)
     if data:
         share = len(data) / len(_lower(a.pretraining_data) | _lower(b.pretraining_data))
@@ -164,7 +164,10 @@ def _evidence(a: ModelEntry, b: ModelEntry) -> Iterator[tuple[float, str]]:
     if common:
         share = len(common) / sqrt(len(words_a) * len(words_b))
         tags = sorted(_lower(a.tags) & _lower(b.tags))
-        yield SAME_WORDS * share, f"tags {', '.join(tags[:3])}" if tags else f"{share:.0%} of their words in common"
+        yield (
+            SAME_WORDS * share,
+            f"tags {', '.join(tags[:3])}" if tags else f"{100 * share:.0f} % of their words in common",
+        )
 
 
 def _lineage(a: ModelEntry, b: ModelEntry) -> Iterator[tuple[float, str]]:
