@@ -215,7 +215,7 @@ def test_ten_thousand_candidates_are_fast():
 
 
 def test_each_reason_is_said():
-    covered = {"airplane": "airliner (narrower)", "car": "car", "cat": "tabby (narrower)", "deer": None}
+    covered = {"airplane": "airliner (narrower)", "car": "car", "cat": "tabby, tabby cat (narrower)", "deer": None}
     first = Candidate(
         entry=entry("lab/resnet18", architecture="resnet18", params=11_700_000),
         relevance=0.9, coverage=0.65, covered=covered, past=0.8, n_past_data=2, popularity=5000,
@@ -227,7 +227,7 @@ def test_each_reason_is_said():
     others = [candidate(f"lab/other{i}", popularity=i) for i in range(12)]
     chosen = {one.entry.name: one for one in shortlist([copy, *others, second, first], 20)}
     assert chosen["lab/resnet18"].reasons == (
-        "covers 3 of 4 classes (airplane by airliner (narrower), cat by tabby (narrower); without deer)",
+        "covers 3 of 4 classes (airplane by narrower airliner, cat by narrower tabby; without deer)",
         "2nd of 2 by relevance",
         "1st of 2 by past accuracy on 2 similar data sets",
         "1st of 13 by downloads",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 MOST_POPULAR = 10
 """Down to this place popularity is a reason to name."""
 _MOST_NAMED = 3
+_HOW = re.compile(r"(.*) \((plural|synonym|narrower)\)", re.DOTALL)
 
 
 class Places:
@@ -52,7 +54,7 @@ def reasons_for(one: Candidate, kind: str, n_of_family: int, copies: Sequence[st
     """
     found = []
     if one.coverage:
-        found.append(_coverage_words(one))
+        found.append(_of_candidate(one))
     if one.relevance:
         place, n = places.of("relevance", one.relevance)
         found.append(f"{ordinal(place)} of {n:,} by relevance")
@@ -79,15 +81,29 @@ def ordinal(n: int) -> str:
     return f"{n:,}{ending}"
 
 
-def _coverage_words(one: Candidate) -> str:
+def coverage_words(covers: Sequence[tuple[str, str | None, str | None]]) -> str:
+    """Return one phrase: 'covers 2 of 3 classes (car by synonym automobile; without deer)'.
+
+    Args:
+        covers: for each wanted class its name, the label that covers it, and how.
+    """
+    there = [(wanted, label, how) for wanted, label, how in covers if label is not None]
+    notes = [
+        f"{wanted} by {how} {label.partition(',')[0]}" for wanted, label, how in there if how in ("synonym", "narrower")
+    ]
+    missing = [wanted for wanted, label, _ in covers if label is None] if there else []
+    inside = "; ".join(filter(None, (_listed(notes), f"without {_listed(missing)}" if missing else "")))
+    return f"covers {len(there):,} of {len(covers):,} classes" + (f" ({inside})" if inside else "")
+
+
+def _of_candidate(one: Candidate) -> str:
     if not one.covered:
         return f"covers {100 * (one.coverage or 0):.0f} % of the wanted classes"
-    there = {wanted: label for wanted, label in one.covered.items() if label is not None}
-    notes = [f"{wanted} by {label}" for wanted, label in there.items() if label.lower() != wanted.lower()]
-    missing = [wanted for wanted in one.covered if wanted not in there]
-    parts = [_listed(notes), f"without {_listed(missing)}" if missing else ""]
-    inside = "; ".join(part for part in parts if part)
-    return f"covers {len(there):,} of {len(one.covered):,} classes" + (f" ({inside})" if inside else "")
+    covers = []
+    for wanted, label in one.covered.items():
+        found = _HOW.fullmatch(label or "")
+        covers.append((wanted, found[1] if found else label, found[2] if found else None))
+    return coverage_words(covers)
 
 
 def _listed(names: Sequence[str]) -> str:

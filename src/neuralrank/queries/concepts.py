@@ -17,6 +17,7 @@ from typing import Literal
 
 from neuralrank.queries._aliases import names_in, normalise, singular_phrase
 from neuralrank.queries._labels import are_named, label_tables, read_label
+from neuralrank.queries._reasons import coverage_words
 from neuralrank.queries._thesaurus import Thesaurus, load_thesaurus
 
 __all__ = [
@@ -29,8 +30,6 @@ CONCEPTS_VERSION = 1
 
 NARROWER_WEIGHT = 0.8
 """What a wanted concept counts that only a narrower label covers; every other cover counts 1."""
-
-_MOST_SHOWN = 3
 
 How = Literal["exact", "plural", "synonym", "narrower"]
 
@@ -88,14 +87,7 @@ class Coverage:
 
     def words(self) -> str:
         """Return one phrase: 'covers 2 of 3 classes (car by synonym automobile; without deer)'."""
-        there = [concept for concept in self.concepts if concept.how is not None]
-        notes = [
-            f"{c.wanted} by {c.how} {str(c.label).split(',')[0]}" for c in there if c.how not in ("exact", "plural")
-        ]
-        missing = [concept.wanted for concept in self.concepts if concept.how is None]
-        parts = [_shortened(notes), f"without {_shortened(missing)}" if missing and there else ""]
-        inside = "; ".join(part for part in parts if part)
-        return f"covers {len(there)} of {len(self.concepts)} classes" + (f" ({inside})" if inside else "")
+        return coverage_words([(one.wanted, one.label, one.how) for one in self.concepts])
 
 
 def coverage(wanted: Sequence[str], labels: Sequence[str], thesaurus: Thesaurus) -> Coverage:
@@ -160,9 +152,3 @@ def _covers(
     yield from ((keyed[key], "synonym") for key in sorted(same & keyed.keys()))
     narrower = thesaurus.narrower(name) & keyed.keys()
     yield from ((keyed[key], "narrower") for key in sorted(narrower, key=lambda key: (key[0] in "~?", key)))
-
-
-def _shortened(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MOST_SHOWN]) + (
-        f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-    )

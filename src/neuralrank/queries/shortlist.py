@@ -53,7 +53,8 @@ class Candidate:
     coverage: float | None = None
     """Share of the wanted classes that its labels cover, in [0, 1]."""
     covered: Mapping[str, str | None] = field(default_factory=dict)
-    """For each wanted class, the label that covers it and how; for the reason in words only."""
+    """As `types.FoundModel.covered`: for each wanted class, the label that covers it and how, 'car (synonym)'; for the
+    reason in words only."""
     past: float | None = None
     """Expected success, from outcomes on similar data sets, in [0, 1]."""
     n_past_data: int | None = None
