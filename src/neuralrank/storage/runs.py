@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from neuralrank.errors import UnknownNameError
 from neuralrank.storage._connection import told, writing
 from neuralrank.storage._rows import iso_date
 from neuralrank.storage.catalogue import Catalogue
-from neuralrank.types import RankedModel, Ranking
+from neuralrank.types import ModelEntry, RankedModel, Ranking
 
 _MAX_LISTED = 5
 
@@ -193,6 +193,18 @@ def trials_of(catalogue: Catalogue, fingerprint: str) -> list[StoredTrial]:
 def trials_of_model(catalogue: Catalogue, key: str) -> list[StoredTrial]:
     """Return the rows of all stored rankings whose model has that id or name, newest first."""
     return list(_trials(catalogue, "WHERE model_id = ?1 OR name = ?1", (plain(key),)))
+
+
+def entries_of(catalogue: Catalogue, model_ids: Iterable[str]) -> dict[str, ModelEntry]:
+    """Return the catalogue's models of these ids, as far as it has them."""
+    found = {}
+    statement = "SELECT row FROM entry WHERE model_id = ? ORDER BY removed IS NOT NULL LIMIT 1"
+    for model_id in model_ids:
+        with told(catalogue.folder):
+            row = catalogue.connection.execute(statement, (plain(model_id),)).fetchone()
+        if row is not None:
+            found[model_id] = catalogue.entries(row)[0]
+    return found
 
 
 def put_target(catalogue: Catalogue, target: StoredTarget) -> None:
