@@ -41,7 +41,7 @@ def by_substring(texts: Mapping[str, str]) -> Search:
 
 
 def bm25(entries: Sequence[ModelEntry]) -> Search:
-    """Rank by BM25 over the words of name, tags, labels, data and description: no stems, no fields, no spelling.
+    """Rank by BM25 over the words of all texts of an entry: no stems, no fields, no spelling.
 
     References:
         Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond".
@@ -66,7 +66,9 @@ def bm25(entries: Sequence[ModelEntry]) -> Search:
 
 def all_text(entry: ModelEntry) -> str:
     """Return all that a person could read about a model."""
-    return "\n".join([entry.name, *entry.tags, *entry.label_names, *entry.pretraining_data, entry.description])
+    single = (entry.name, entry.task, entry.library, entry.architecture, entry.license, entry.description)
+    several = (*entry.tags, *entry.languages, *entry.label_names, *entry.pretraining_data, *entry.base_model)
+    return "\n".join(text for text in (*single, *several) if text)
 
 
 def words_of(text: str) -> list[str]:

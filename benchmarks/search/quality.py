@@ -67,7 +67,7 @@ def search_with_neuralrank(queries: Sequence[Query], entries: Sequence[ModelEntr
 
         def search(text: str) -> Places:
             found = neuralrank.search(text, top=DEPTH, catalogue=Path(folder))
-            return [[model.name] for model in found.models]
+            return [[model.entry.name] for model in found.models]
 
         return answer_all(search, queries)
 

@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -153,7 +154,7 @@ def test_neuralrank_is_asked_over_a_catalogue_that_holds_the_entries(scripts, qu
 
     class Found:
         def __init__(self, name):
-            self.models = [type("Model", (), {"name": name})]
+            self.models = [SimpleNamespace(entry=SimpleNamespace(name=name))]
 
     def search(text, *, top, catalogue):
         return Found(f"{text} in {len(filled[catalogue])}, {top} at most")
