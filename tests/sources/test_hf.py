@@ -1,7 +1,9 @@
 """The Hugging Face Hub as a source, against a server on this machine that speaks its endpoints and fails as it may."""
 
+import hashlib
 import json
 import logging
+import os
 import struct
 import sys
 import time
@@ -606,8 +608,6 @@ def test_a_disk_without_room_is_told_before_the_first_byte(opened: Open, monkeyp
 
 
 def test_a_disk_that_fills_up_leaves_nothing(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import os
-
     listed = entry(opened("org/vit"))
 
     def full(_: int) -> None:
@@ -723,6 +723,19 @@ def test_a_file_that_is_always_cut_off_leaves_nothing(hub: FakeHub, opened: Open
     assert opened("org/vit").fetch(listed).facts.n_params == 64
     assert len(blobs(tmp_path)) == others + 1
     assert not [name for name in blobs(tmp_path) if "incomplete" in name]
+
+
+def test_what_a_killed_process_had_of_a_file_is_not_used_and_removed_later(opened: Open, tmp_path: Path):
+    listed = entry(opened("org/vit"))
+    folder = tmp_path / "hub" / "models--org--vit" / "blobs"
+    folder.mkdir(parents=True)
+    digest = hashlib.sha256(weights()).hexdigest()
+    for name, age in (("old", 4_000), ("new", 0)):
+        partial = folder / f"{digest}.{name}.incomplete"
+        partial.write_bytes(b"x")
+        os.utime(partial, (time.time() - age,) * 2)
+    assert opened("org/vit").fetch(listed).facts.n_params == 64
+    assert [path.name for path in folder.glob("*.incomplete")] == [f"{digest}.new.incomplete"]
 
 
 @pytest.mark.parametrize(

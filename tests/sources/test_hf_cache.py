@@ -194,7 +194,12 @@ def test_weights_cut_short_are_listed_and_refused(tmp_path: Path):
 def test_a_model_of_which_only_the_settings_were_brought_says_so(tmp_path: Path):
     keep(tmp_path, "org/spam", {"config.json": b"{}"})
     (found,) = entries(tmp_path)
-    assert found.refusal == "org/spam needs files of weights. Got none of a known kind. Choose another model."
+    assert found.refusal == (
+        "org/spam needs its weights in the cache of the Hub. Got none of a known kind. Fetch it as hf:org/spam."
+    )
+    with pytest.raises(ModelError) as caught:
+        CACHE(cache_dir=tmp_path).fetch(found)
+    assert str(caught.value) == found.refusal
 
 
 def test_a_link_that_leads_out_of_the_cache_is_not_followed(tmp_path: Path):

@@ -119,6 +119,11 @@ def json_file(path: Path) -> Mapping[str, Any]:
         return {}
 
 
+def without_weights(name: str) -> str:
+    """Say why a model of which only other files were brought cannot be loaded."""
+    return f"{name} needs its weights in the cache of the Hub. Got none of a known kind. Fetch it as hf:{name}."
+
+
 def record_of(snapshot: Path, cache: Path, entry: ModelEntry, choice: Choice | None = None) -> ModelRecord:
     """Describe the model that a snapshot holds, under the id and name it is catalogued with.
 
@@ -127,7 +132,7 @@ def record_of(snapshot: Path, cache: Path, entry: ModelEntry, choice: Choice | N
     """
     choice = choice or choose(entry.name, files_of(snapshot), {}, library=entry.library)
     if choice.refusal is not None:
-        raise ModelError(choice.refusal)
+        raise ModelError(choice.refusal if choice.format else without_weights(entry.name))
     target = snapshot / choice.target if choice.target else snapshot
     # The client may keep files of several repositories once, in a folder of the cache that all of them link to.
     walk = Walk(target.parent if choice.target else target, cache.resolve())

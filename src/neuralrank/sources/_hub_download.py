@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +20,7 @@ from neuralrank.types import ModelEntry
 
 OnBytes = Callable[[int], None]
 SLOWEST_BYTES_PER_SECOND = 10_000
+LEFT_OVER_SECONDS = 3600
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
 
@@ -48,6 +50,7 @@ def download(
     try:
         blobs.mkdir(parents=True, exist_ok=True)
         snapshot.parent.mkdir(exist_ok=True)  # without it, the client takes the repository for damaged
+        _remove_left_over(blobs, file.digest)
         with temporary.open("xb") as stream:
             partial.start(stream)
             refused = hub.retried(entry.model_id, lambda: hub.exchange(source, partial.read, partial.headers()))
@@ -64,6 +67,14 @@ def download(
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_left_over(blobs: Path, digest: str) -> None:
+    """Remove what processes that were killed had of a file; one that is still at work writes all the time."""
+    for partial in blobs.glob(f"{digest}.*.incomplete"):
+        with suppress(OSError):
+            if time.time() - partial.stat().st_mtime > LEFT_OVER_SECONDS:
+                partial.unlink()
 
 
 class _Partial:

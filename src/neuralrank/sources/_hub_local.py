@@ -11,7 +11,7 @@ from neuralrank import registry
 from neuralrank.errors import MissingExtraError, ModelError, SourceError
 from neuralrank.sources import _hub_json as read
 from neuralrank.sources._entry import estimated_memory
-from neuralrank.sources._hub_cache import REVISION, files_of, json_file, text_file
+from neuralrank.sources._hub_cache import REVISION, files_of, json_file, text_file, without_weights
 from neuralrank.sources._hub_card import prose
 from neuralrank.sources._hub_entry import entry_of
 from neuralrank.sources._hub_files import choose
@@ -85,6 +85,8 @@ def _entry(
     entry = entry_of(info, source=source)
     if isinstance(entry, Failure):
         return entry
+    if entry.format is None:
+        entry = replace(entry, refusal=without_weights(entry.name))
     return replace(
         _described(entry, snapshot),
         location=f"{entry.location}@{revision.commit_hash}" if source == "hf_cache" else entry.location,
