@@ -15,6 +15,7 @@ from rich.console import Console
 
 from neuralrank import __version__
 from neuralrank.bench import commands as bench_commands
+from neuralrank.cli import _history
 from neuralrank.cli._output import INTERRUPTED, check_writable, exit_code, print_out, render, say_error, write_file
 from neuralrank.cli._progress import ProgressView
 from neuralrank.cli._rank import rank
@@ -29,6 +30,9 @@ app = typer.Typer(
 )
 app.add_typer(bench_commands.app, name="bench")
 app.command()(rank)
+app.add_typer(_history.app, name="outcome")
+app.command()(_history.runs)
+app.command()(_history.report)
 
 
 def main() -> None:
