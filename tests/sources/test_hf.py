@@ -898,8 +898,7 @@ def test_offline_lists_and_uses_what_is_cached(hub: FakeHub, opened: Open):
     with pytest.raises(ModelError) as caught:
         away.fetch(other)
     assert str(caught.value) == (
-        f"{other.model_id} needs the network. Got --offline. Run without it, or choose one of the 1 cached models "
-        "(hf_cache:)."
+        f"{other.model_id} needs the network. Got --offline. Run without it, or use the 1 cached model (hf_cache:)."
     )
     with pytest.raises(SourceError) as unlisted:
         entries(opened("org/other", offline=True))

@@ -98,7 +98,7 @@ def _cached(hub: Hub, repository: str, revision: str | None, entry: ModelEntry, 
     if snapshot is not None and snapshot.is_dir():
         return record_of(snapshot, hub.cache, entry)
     n = n_cached(hub.cache)
-    others = f", or choose one of the {n} cached models (hf_cache:)" if n else ""
+    others = f", or use the {n} cached model{'s' * (n > 1)} (hf_cache:)" if n else ""
     raise ModelError(f"{entry.model_id} needs the network. Got {offline}. Run without it{others}.")
 
 
