@@ -52,7 +52,7 @@ def parse_words(text: str, *, any_of: bool = False) -> WordQuery:
     """Return what to look for.
 
     Args:
-        text: as typed, for example `bird "fine grained" conv* -quantized`.
+        text: as typed, for example `bird "fine grained" conv* -quantized`; a beginning has at least two letters.
         any_of: take the text for plain words, any of which will do: its first 32 words, in which nothing has a special
             meaning. Such a query may be empty, and finds nothing then.
 
@@ -124,6 +124,9 @@ def _word_items(typed: str, excluded: bool) -> Iterator[_Item]:
         return
     word = typed[runs[0].start() : runs[-1].end()]
     if not typed[runs[-1].end() :].startswith("*"):
+        yield _Item("word", word, excluded)
+        return
+    if runs[-1][0].isascii() and len(runs[-1][0]) == 1:  # half of all words begin so
         yield _Item("word", word, excluded)
         return
     # 'vision-trans*' is the word 'vision' and a beginning: only one word can be open

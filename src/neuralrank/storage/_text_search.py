@@ -7,7 +7,7 @@ import numpy as np
 import tantivy
 from numpy.typing import NDArray
 
-from neuralrank.storage._text_hits import all_rows, ranked
+from neuralrank.storage._text_hits import FEW_ROWS, FEW_ROWS_OF_MANY, all_rows, ranked
 from neuralrank.storage._text_query import queries, spelled
 from neuralrank.types import WordQuery
 
@@ -55,7 +55,10 @@ def search(
     by_row = not (query.words or query.phrases or query.prefixes or query.optional)
     full, found = None, no_hits()
     for each, may_lack in queries(schema, asked.query):
-        hits = ranked(searcher, schema, each, limit=limit + len(found.rows), among=among, by_row=by_row)
+        few_rows = FEW_ROWS_OF_MANY if may_lack else FEW_ROWS
+        hits = ranked(
+            searcher, schema, each, limit=limit + len(found.rows), among=among, by_row=by_row, few_rows=few_rows
+        )
         if full is None:
             full = len(hits.rows)
         fresh = ~np.isin(hits.rows, found.rows)

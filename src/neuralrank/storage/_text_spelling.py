@@ -1,7 +1,7 @@
 """Find the indexed word that a misspelled one stands for."""
 
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import tantivy
 
@@ -44,11 +44,19 @@ def _near(searcher: tantivy.Searcher, piece: str) -> str | None:
         return None
     # figures are never mistaken for others: resnet51 is not resnet50
     candidates = [near for near in _edits(piece) if _figures(near) == _figures(piece)]
-    for frequency in (_frequency, _stem_frequency):  # 'brid' is 'bird' also where only birds are spoken of
-        n_models, near = min(((-frequency(searcher, near), near) for near in candidates), default=(0, ""))
-        if n_models:
-            return near
-    return _near_by_two(searcher, piece) if len(piece) >= MIN_LETTERS_FOR_TWO else None
+    near = _most_frequent(candidates, [_frequency(searcher, near) for near in candidates])
+    if near is None and len(piece) >= MIN_LETTERS_FOR_TWO:
+        near = _near_by_two(searcher, piece)
+    if near is None:  # 'brid' is 'bird' also where only birds are spoken of
+        near = _most_frequent(candidates, [_stem_frequency(searcher, near) for near in candidates])
+    return near
+
+
+def _most_frequent(words: Sequence[str], frequencies: Sequence[int]) -> str | None:
+    negative, word = min(
+        ((-frequency, word) for frequency, word in zip(frequencies, words, strict=True)), default=(0, "")
+    )
+    return word if negative else None
 
 
 def _near_by_two(searcher: tantivy.Searcher, piece: str) -> str | None:
