@@ -9,37 +9,54 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neuralrank.features import Limits
+    from neuralrank.indexing import index_sources as index
     from neuralrank.ranking import rank
     from neuralrank.readers._open import open_target as read_target
     from neuralrank.scorers import score, score_many
-    from neuralrank.types import Failure, RankedModel, Ranking, Score, Target
+    from neuralrank.searching import search
+    from neuralrank.storage.catalogue import Catalogue, open_catalogue
+    from neuralrank.types import Failure, FoundModel, ModelEntry, RankedModel, Ranking, Score, SearchResult, Target
 
 __version__ = version("neuralrank")
 
 __all__ = [
+    "Catalogue",
     "Failure",
+    "FoundModel",
     "Limits",
+    "ModelEntry",
     "RankedModel",
     "Ranking",
     "Score",
+    "SearchResult",
     "Target",
+    "index",
+    "open_catalogue",
     "rank",
     "read_target",
     "score",
     "score_many",
+    "search",
 ]
 
 _HOMES = {
+    "Catalogue": ("storage.catalogue", "Catalogue"),
     "Failure": ("types", "Failure"),
+    "FoundModel": ("types", "FoundModel"),
     "Limits": ("features", "Limits"),
+    "ModelEntry": ("types", "ModelEntry"),
     "RankedModel": ("types", "RankedModel"),
     "Ranking": ("types", "Ranking"),
     "Score": ("types", "Score"),
+    "SearchResult": ("types", "SearchResult"),
     "Target": ("types", "Target"),
+    "index": ("indexing", "index_sources"),
+    "open_catalogue": ("storage.catalogue", "open_catalogue"),
     "rank": ("ranking", "rank"),
     "read_target": ("readers._open", "open_target"),
     "score": ("scorers", "score"),
     "score_many": ("scorers", "score_many"),
+    "search": ("searching", "search"),
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import uuid
+import warnings
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -22,15 +23,29 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from neuralrank import registry, settings
-from neuralrank.errors import DataError, NothingRankedError, UsageError
+from neuralrank.errors import (
+    CatalogueError,
+    DataError,
+    MissingExtraError,
+    ModelError,
+    NothingRankedError,
+    SourceError,
+    UsageError,
+)
 from neuralrank.features import Extraction, Features, Limits
 from neuralrank.order import Order, parse_order
 from neuralrank.probe import Probe, read_probe
 from neuralrank.readers._open import open_target
 from neuralrank.scores import ScoreSheet, Wanted, needs_head, score_model
+from neuralrank.searching import Query, Unknown
+from neuralrank.shortlisting import DEFAULT_POOL, choose_pool, pool_settings
+from neuralrank.sources._specs import is_spec, open_source
+from neuralrank.storage.catalogue import open_catalogue
 from neuralrank.storage.feature_cache import FeatureCache, feature_cache
+from neuralrank.storage.runs import store_ranking
 from neuralrank.types import (
     Failure,
+    Fetchable,
     ModelRecord,
     Ranking,
     Source,
@@ -46,8 +61,10 @@ DEFAULT_PROBE = 2_000
 MAX_MEMORY_BYTES = 2**62
 """More than any system takes as a limit would be an error there."""
 
-Models = str | Path | Source | Sequence[str | Path]
-"""One or more folders or files, or a source."""
+Models = str | Path | Source | Sequence[str | Path] | None
+"""One or more folders, files or specs such as 'hf:timm/*', or a source; None: all that the catalogue knows."""
+
+Item = ModelRecord | Fetchable | Failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +96,14 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
     group_column: str | None = None,
     split: str | None = None,
     task: Task | None = None,
+    where: str | None = None,
+    text: str | None = None,
+    labels: Sequence[str] = (),
+    unknown: Unknown = "drop",
+    pool: int | None = None,
+    prior: str | None = None,
+    catalogue: str | Path | None = None,
+    offline: bool = False,
     cache_dir: str | Path | None = None,
     limits: Limits | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -86,7 +111,7 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
     """Rank models by how well their features discriminate the labels of a data set.
 
     Args:
-        models: folders or files that hold models, or a source.
+        models: folders or files that hold models, specs such as 'hf:timm/*', or a source; None: the catalogue.
         data: path of a data set, or a Python object: (samples, labels), a data frame, a `datasets.Dataset`, a torch
             `Dataset`, or a `Target`.
         score: scorer that orders the models, or several as 'mean_rank:neuralrank,log_me,parc' (or 'borda:…').
@@ -100,6 +125,14 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         group_column: column with the groups.
         split: part of the data to use, for example "train".
         task: "classification", "regression" or "multilabel"; None: detected.
+        where: condition that a model must meet, for example "params < 30M"; see `neuralrank.search`.
+        text: words by which the models are found.
+        labels: names of classes of which a model must know one.
+        unknown: what to do with models of which the condition is unknown: "keep" or "drop".
+        pool: number of models to run, chosen from all that match; None: all where no file has to be fetched, else 50.
+        prior: "history" adds what past outcomes on similar data sets say; it does not change the ranking.
+        catalogue: folder of the catalogue, where the ranking is kept too; None: the setting `catalogue`.
+        offline: do not use the network.
         cache_dir: where features are kept; None: the setting `cache_dir`.
         limits: what one model may use; None: the settings.
         progress: called with a `Progress` as the run goes on, also from other threads.
@@ -108,8 +141,10 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         The ranking, models best first. Ctrl-C after the first scored model returns what there is.
 
     Raises:
-        UsageError: a path, name or option is wrong.
+        UsageError: a path, name, condition or option is wrong.
         DataError: the data set cannot be used.
+        SourceError: a repository does not answer, and nothing is known of it.
+        CatalogueError: the catalogue is needed and cannot be used.
         NothingRankedError: there is no model.
         OutputError: the scratch folder cannot be written.
 
@@ -132,18 +167,15 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         "split": split,
         "task": task,
     }
-    if isinstance(data, Target):
-        given = [name for name, value in reading.items() if value is not None]
-        if given:
-            raise UsageError(f"A Target is read already. Got {', '.join(given)} as well. Pass them to read_target.")
-        target = data
-    else:
-        target = open_target(data, **reading)
+    target = _target(data, reading)
     for name in order.members:
         if target.task not in scorers[name].tasks:
             raise UsageError(f"--score {name} is not defined for {target.task}. `neuralrank scores` lists what is.")
     usable = tuple(name for name in scorers if target.task in scorers[name].tasks)
-    listed = list_models(models)
+    query = Query(text=text, where=where, labels=tuple(labels), unknown=unknown)
+    folder = Path(catalogue) if catalogue is not None else settings.catalogue_dir()
+    finding = _Finding(query=query, pool=pool, prior=prior, catalogue=folder, offline=offline)
+    listed, found = finding.models(models, target)
     cache = open_cache(cache_dir)
     drawn = read_probe(
         target, n_samples=probe, seed=seed, max_unreadable=settings.number("max_unreadable"), cache=cache
@@ -160,15 +192,70 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
     with Extraction(probe=drawn, cache=cache, limits=limits or default_limits()) as extraction:
         trials, failures, stopped = run.try_all(listed, extraction)
     also_used = [name for name in usable if name not in order.members]
-    options = {"probe": probe, "layer": layer, "also": also_used, "task": target.task}
-    return _ranking(run, trials, failures, stopped, n_target=len(target.labels), options=options)
+    options = {"probe": probe, "layer": layer, "also": also_used, "task": target.task, **found}
+    ranking = _ranking(run, trials, failures, stopped, n_target=len(target.labels), options=options)
+    finding.keep(ranking)
+    return ranking
+
+
+def _target(data: Any, reading: Mapping[str, Any]) -> Target:
+    if not isinstance(data, Target):
+        return open_target(data, **reading)
+    given = [name for name, value in reading.items() if value is not None]
+    if given:
+        raise UsageError(f"A Target is read already. Got {', '.join(given)} as well. Pass them to read_target.")
+    return data
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Finding:
+    """Where the models of a run come from: files at hand, or what is found in the catalogue."""
+
+    query: Query
+    pool: int | None
+    prior: str | None
+    catalogue: Path
+    offline: bool
+
+    def models(self, models: Models, target: Target) -> tuple[list[Item], dict[str, Any]]:
+        """Return the models to run, and what the result should say of how they were found."""
+        if self.pool is not None and self.pool < 1:
+            raise UsageError(f"--pool needs at least 1 model. Got {self.pool}. Use {DEFAULT_POOL} if unsure.")
+        if self.prior not in (None, "history"):
+            raise UsageError(f"--prior needs 'history'. Got {self.prior!r}. Leave it out for none.")
+        named = [models] if isinstance(models, str | Path) else models
+        asked = self.query != Query(unknown=self.query.unknown) or self.pool is not None or self.prior is not None
+        if named is not None and not isinstance(named, Sequence):
+            if asked:
+                raise UsageError("Conditions and --pool need models of the catalogue. Got a source. Index it first.")
+            return list(list_models(named)), {}
+        if named is not None and not asked and not any(is_spec(str(path)) for path in named):
+            return list(list_models(named)), {}
+        with open_catalogue(self.catalogue) as opened:
+            pool = choose_pool(
+                self.query,
+                opened,
+                target,
+                n=self.pool,
+                sources=[str(path) for path in named or ()],
+                options={"offline": self.offline},
+            )
+        return [*pool.models, *pool.failures], pool_settings(pool, prior=self.prior is not None)
+
+    def keep(self, ranking: Ranking) -> None:
+        """Keep the ranking in the catalogue; that it cannot be kept is no reason to lose it."""
+        try:
+            with open_catalogue(self.catalogue) as opened:
+                store_ranking(opened, ranking)
+        except CatalogueError as error:
+            warnings.warn(f"The ranking was not kept. {error}", RuntimeWarning, stacklevel=3)
 
 
 def _and(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def list_models(models: Models) -> list[ModelRecord | Failure]:
+def list_models(models: str | Path | Source | Sequence[str | Path]) -> list[ModelRecord | Failure]:
     """List the models of folders, files or a source, without loading weights.
 
     Raises:
@@ -178,8 +265,7 @@ def list_models(models: Models) -> list[ModelRecord | Failure]:
     if isinstance(models, str | Path):
         models = [models]
     if isinstance(models, Sequence):
-        folder = registry.get("sources", "folder")
-        found = [item for path in models for item in folder(Path(path)).list_models()]
+        found = [item for path in models for item in open_source(path).list_models()]
         # Overlapping folders list a model more than once; its id says that the copies are alike.
         listed = list({(item.model_id, getattr(item, "error", None)): item for item in found}.values())
         where = ", ".join(repr(str(path)) for path in models)
@@ -218,9 +304,7 @@ class _Run:
     n_models: int
     report: Callable[[Progress], None]
 
-    def try_all(
-        self, listed: Sequence[ModelRecord | Failure], extraction: Extraction
-    ) -> tuple[list[Trial], list[Failure], str]:
+    def try_all(self, listed: Sequence[Item], extraction: Extraction) -> tuple[list[Trial], list[Failure], str]:
         """Try every model; return the trials, the failures and what stopped the loop."""
         outcomes: dict[int, Trial | Failure] = {}
         stopped = "all models scored"
@@ -244,7 +328,9 @@ class _Run:
         trials = [outcome for outcome in in_order if isinstance(outcome, Trial)]
         return trials, [outcome for outcome in in_order if isinstance(outcome, Failure)], stopped
 
-    def _try_one(self, item: ModelRecord | Failure, extraction: Extraction) -> Trial | Failure:
+    def _try_one(self, item: Item, extraction: Extraction) -> Trial | Failure:
+        if isinstance(item, Fetchable):
+            item = _fetched(item)
         if isinstance(item, Failure):
             return item
         mismatch = self._mismatch(item)
@@ -308,7 +394,7 @@ class _Run:
 
     def _tell(
         self,
-        item: ModelRecord | Failure,
+        item: Item,
         *,
         n_samples: int = 0,
         outcome: Trial | Failure | None = None,
@@ -316,7 +402,7 @@ class _Run:
     ) -> None:
         self.report(
             Progress(
-                model=item.name if isinstance(item, ModelRecord) else item.model_id,
+                model=_shown(item),
                 n_models_done=n_done,
                 n_models=self.n_models,
                 n_samples_done=n_samples,
@@ -328,6 +414,19 @@ class _Run:
     def _value(self, trial: Trial) -> float | None:
         """Return what orders a model, None where that depends on the other models."""
         return None if self.order.combine else trial.sheet.scores[self.order.text].value
+
+
+def _fetched(item: Fetchable) -> ModelRecord | Failure:
+    try:
+        return item.fetch(item.entry)
+    except (ModelError, SourceError, MissingExtraError) as error:
+        return Failure(model_id=item.entry.model_id, stage="fetch", error=str(error))
+
+
+def _shown(item: Item) -> str:
+    if isinstance(item, Failure):
+        return item.model_id
+    return item.name if isinstance(item, ModelRecord) else item.entry.name
 
 
 def _ranking(

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from neuralrank import settings
 from neuralrank.errors import UsageError
 from neuralrank.fields import BY_NAME
-from neuralrank.queries.concepts import Coverage, Thesaurus, coverage, load_thesaurus, query_concepts
+from neuralrank.queries.concepts import (
+    CONCEPTS_VERSION,
+    Coverage,
+    Thesaurus,
+    coverage,
+    index_concepts,
+    load_thesaurus,
+    query_concepts,
+)
 from neuralrank.queries.likeness import Likeness, likeness, same_model
 from neuralrank.queries.where import Condition, parse_where
 from neuralrank.queries.words import parse_words
@@ -171,7 +179,7 @@ class _Search:
         self.n_unknown = 0
         self.coverage: NDArray[np.float64] | None = None
         self.corrections: Mapping[str, str] = {}
-        self.relaxed = False
+        self.n_full: int | None = None
 
     def result(self, started: float) -> SearchResult:
         if self.checked.condition is not None:
@@ -188,7 +196,7 @@ class _Search:
             unknown=self.query.unknown,
             sorted_by=sorted_by,
             corrections=self.corrections,
-            relaxed=self.relaxed,
+            n_full=self.n_full,
             seconds=time.monotonic() - started,
             notes=tuple(self.notes),
         )
@@ -203,7 +211,7 @@ class _Search:
         return among & chosen
 
     def _where(self, condition: Condition) -> None:
-        holds, unknown = self.columns.masks(condition.evaluate)
+        holds, unknown = self.columns.masks(condition.evaluate, fields=condition.fields)
         self.n_unknown = int((unknown & self.among).sum())
         self.among &= (holds | unknown) if self.query.unknown == "keep" else holds
 
@@ -211,6 +219,7 @@ class _Search:
         """Keep the models that have at least one of the wanted labels, and note how many each has."""
         thesaurus = self.checked.thesaurus
         assert thesaurus is not None
+        self.catalogue.refresh_concepts(CONCEPTS_VERSION, index_concepts)
         wanted = query_concepts(self.query.labels, thesaurus)
         weights = [concept.weights for concept in wanted]
         every = {concept for of_one in weights for concept in of_one}
@@ -239,7 +248,7 @@ class _Search:
             return len(relatives), "likeness", lambda n: relatives[:n]
         if words is not None and self.coverage is None:
             hits = self.texts.search(words, limit=1, among=self.among)
-            self.corrections, self.relaxed = hits.corrections, hits.relaxed
+            self.corrections = hits.corrections
             return hits.n_matches, "relevance", self._by_relevance
         return self._by_coverage(words)
 
@@ -256,8 +265,8 @@ class _Search:
         hits = self.texts.search(self.checked.words, limit=n, among=self.among)
         top = hits.scores[0] if len(hits.scores) else 1.0
         return [
-            _Place(row=int(row), relevance=float(score / top))
-            for row, score in zip(hits.rows, hits.scores, strict=True)
+            _Place(row=int(row), relevance=float(score / top), full=number < hits.n_full)
+            for number, (row, score) in enumerate(zip(hits.rows, hits.scores, strict=True))
         ]
 
     def _by_coverage(self, words: WordQuery | None) -> tuple[int, str, Callable[[int], list[_Place]]]:
@@ -266,7 +275,7 @@ class _Search:
         relevance = np.zeros(len(self.among))
         if words is not None:
             hits = self.texts.search(words, limit=MAX_TOP, among=self.among)
-            self.corrections, self.relaxed = hits.corrections, hits.relaxed
+            self.corrections = hits.corrections
             relevance[hits.rows] = hits.scores / (hits.scores[0] if len(hits.scores) else 1.0)
             self.among &= relevance > 0
         rows = np.flatnonzero(self.among)
@@ -345,6 +354,8 @@ class _Search:
     def _detailed(
         self, places: Sequence[_Place], entries: Sequence[ModelEntry], n_copies: Sequence[int]
     ) -> list[FoundModel]:
+        if any(place.full is not None for place in places):
+            self.n_full = sum(place.full is True for place in places)
         snippets: Sequence[Snippet | None] = [None] * len(places)
         if self.checked.words is not None:
             texts = [indexed_text(place.row, entry) for place, entry in zip(places, entries, strict=True)]
@@ -375,6 +386,8 @@ class _Place:
 
     row: int
     relevance: float | None = None
+    full: bool | None = None
+    """Whether it has all the words; None where they do not make the order."""
     likeness: Likeness | None = None
 
 

@@ -338,6 +338,14 @@ class WordQuery:
     """Whoever has one of these words, phrases or prefixes is left out."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fetchable:
+    """A model whose files are brought only when its turn comes."""
+
+    entry: ModelEntry
+    fetch: Callable[[ModelEntry], ModelRecord]
+
+
 # --- scores ------------------------------------------------------------------------------------------------------
 
 
@@ -502,7 +510,8 @@ class SearchResult:
     sorted_by: str
     corrections: Mapping[str, str] = field(default_factory=dict)
     """For each word that no model has, the one that was looked for in its place."""
-    relaxed: bool = False
-    """No model has all the words: those with most of them are shown."""
+    n_full: int | None = None
+    """So many of the models, the first, have all the words; the others have most of them. None without an order by
+    words."""
     seconds: float = 0.0
     notes: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from neuralrank import __version__
 from neuralrank.bench import commands as bench_commands
-from neuralrank.cli import _history
+from neuralrank.cli import _catalogue, _history
 from neuralrank.cli._output import INTERRUPTED, check_writable, exit_code, print_out, render, say_error, write_file
 from neuralrank.cli._progress import ProgressView
 from neuralrank.cli._rank import rank
@@ -30,6 +30,10 @@ app = typer.Typer(
 )
 app.add_typer(bench_commands.app, name="bench")
 app.command()(rank)
+app.command()(_catalogue.search)
+app.command()(_catalogue.show)
+app.command()(_catalogue.index)
+app.add_typer(_catalogue.app, name="catalogue")
 app.add_typer(_history.app, name="outcome")
 app.command()(_history.runs)
 app.command()(_history.report)

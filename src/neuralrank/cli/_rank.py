@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,20 +11,34 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from neuralrank.cli._catalogue import CatalogueFolder, Offline, folder_of, split_labels
 from neuralrank.cli._output import REPORTS, check_writable, chosen_format, exit_code, print_out, write_ranking
 from neuralrank.cli._progress import ProgressView
 from neuralrank.errors import UsageError
-from neuralrank.types import Failure, Task
+from neuralrank.types import Failure, Ranking, Task
 
-Models = Annotated[list[str], typer.Argument(help="Folders or files with models.", show_default=False)]
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Folders or files with models, or sources such as 'hf:timm/*'; none: the catalogue.", show_default=False
+    ),
+]
 Data = Annotated[
     str, typer.Option("--data", help="The data set: a folder of class folders, Parquet, CSV, JSONL or npz.")
 ]
 
 
 def rank(
-    models: Models,
     data: Data,
+    models: Models = None,
+    where: Annotated[str | None, typer.Option(help='Condition, for example "params < 30M"; see docs/where.md.')] = None,
+    text: Annotated[str | None, typer.Option(help="Words by which models are found.")] = None,
+    labels: Annotated[str, typer.Option(help="Names of classes of which a model must know one.")] = "",
+    unknown: Annotated[str, typer.Option(help="Models of which the condition is unknown: keep or drop.")] = "drop",
+    pool: Annotated[int | None, typer.Option(help="Models to run, chosen from all that match.", min=1)] = None,
+    prior: Annotated[
+        str | None, typer.Option(help="'history': say first what past outcomes on similar data let expect.")
+    ] = None,
     score: Annotated[
         str, typer.Option(help="Score that orders the models, or several: mean_rank:neuralrank,log_me,parc.")
     ] = "neuralrank",
@@ -43,6 +58,8 @@ def rank(
     task: Annotated[
         str | None, typer.Option(help="classification, regression or multilabel; detected if not given.")
     ] = None,
+    catalogue: CatalogueFolder = None,
+    offline: Offline = False,
     cache_dir: Annotated[str | None, typer.Option(help="Where extracted features are kept.")] = None,
     model_timeout: Annotated[
         float | None, typer.Option(help="Seconds without progress before a model is stopped.")
@@ -57,7 +74,7 @@ def rank(
     from neuralrank import ranking as engine
     from neuralrank.readers._open import open_target
 
-    if "" in (*models, data, cache_dir):
+    if "" in (*(models or ()), data, cache_dir):
         raise UsageError("A path is needed. Got an empty one. Check for a shell variable that is not set.")
     chosen = chosen_format(format_, out)
     if out is not None:
@@ -68,12 +85,23 @@ def rank(
     for note in target.notes:
         notes.print(Text(note, style="dim"), soft_wrap=True)
     limits = _limits(engine.default_limits(), model_timeout, model_memory, threads, jobs)
+    if unknown not in ("keep", "drop"):
+        raise UsageError(f"--unknown needs keep or drop. Got {unknown!r}. Leave it out to drop them.")
     if layer == "list":
-        return _list_layers(models, target, limits)
-    with ProgressView(notes, enabled=not quiet) as view:
+        return _list_layers(models or [], target, limits)
+    with ProgressView(notes, enabled=not quiet) as view, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", RuntimeWarning)
         result = engine.rank(
-            list(models),
+            models or None,
             target,
+            where=where,
+            text=text,
+            labels=split_labels(labels),
+            unknown="keep" if unknown == "keep" else "drop",
+            pool=pool,
+            prior=prior,
+            catalogue=folder_of(catalogue),
+            offline=offline,
             score=score,
             also=[name.strip() for name in also.split(",") if name.strip()],
             probe=probe,
@@ -83,8 +111,24 @@ def rank(
             limits=limits,
             progress=view.update,
         )
+    for warning in warned:
+        notes.print(Text(str(warning.message), style="yellow"), soft_wrap=True)
+    _tell_pool(result, notes)
     write_ranking(result, chosen, out, notes, top=top)
     return exit_code(result, strict=strict)
+
+
+def _tell_pool(result: Ranking, notes: Console) -> None:
+    """Say how the models were found, and what past outcomes let expect of them."""
+    pool = result.settings.get("pool")
+    if pool is None:
+        return
+    unknown = f", {pool['n_unknown']:,} of them unknown to the condition" if pool["n_unknown"] else ""
+    notes.print(
+        Text(
+            f"pool: {len(pool['reasons']):,} of {pool['n_matches']:,} matching models of {pool['n_models']:,}{unknown}"
+        )
+    )
 
 
 def _task(given: str | None) -> Task | None:

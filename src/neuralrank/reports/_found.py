@@ -67,7 +67,7 @@ def found_json(result: SearchResult, *, indent: int | None = 2) -> str:
         "unknown": result.unknown,
         "sorted_by": result.sorted_by,
         "corrections": dict(result.corrections),
-        "relaxed": result.relaxed,
+        "n_full": result.n_full,
         "seconds": round(result.seconds, 6),
         "notes": list(result.notes),
         "models": [_row(found) for found in result.models],
@@ -191,14 +191,17 @@ def _why(found: FoundModel, room: int) -> Text | None:
 
 
 def _labels_phrase(found: FoundModel) -> str:
-    there = [wanted for wanted, label in found.covered.items() if label is not None]
+    there = {wanted: label for wanted, label in found.covered.items() if label is not None}
+    missing = [wanted for wanted in found.covered if wanted not in there]
+    otherwise = [f"{wanted}: {label}" for wanted, label in there.items() if label != wanted]
+    parts = [_some(otherwise)] if otherwise else []
+    parts += [f"without {_some(missing)}"] if missing and there else []
     phrase = f"{len(there)} of {len(found.covered)} labels"
-    missing = [clean(wanted) for wanted, label in found.covered.items() if label is None]
-    return (
-        f"{phrase} (without {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''})"
-        if missing and there
-        else phrase
-    )
+    return clean(f"{phrase} ({'; '.join(parts)})" if parts else phrase)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
 def _counts(result: SearchResult) -> str:
@@ -209,8 +212,9 @@ def _counts(result: SearchResult) -> str:
 def _notes(result: SearchResult) -> Iterator[str]:
     for word, replacement in result.corrections.items():
         yield f"No model has {clean(word)!r}: looked for {clean(replacement)!r}."
-    if result.relaxed:
-        yield "No model has all these words: those with most of them are shown."
+    if result.n_full is not None and result.n_full < len(result.models):
+        having = "No model has" if not result.n_full else f"Only the first {result.n_full:,} have"
+        yield f"{having} all these words: {'those' if not result.n_full else 'after them, those'} with most of them."
     if result.n_unknown:
         done = "kept" if result.unknown == "keep" else "left out; --unknown keep shows them"
         models = "model" if result.n_unknown == 1 else "models"
