@@ -1,4 +1,4 @@
-"""Leave one data set out: how well do past results alone order networks for a data set that none of them met?
+"""Leave one data set out: how well do the results on others alone order networks for it?
 
     python benchmarks/history.py [--quick] [--tables benchmarks/evidence] [--seed 0]
 
@@ -165,6 +165,11 @@ def prior(**options: Any) -> Method:
     return method
 
 
+def unknown_in_the_middle(method: Method) -> Method:
+    """Return a method that takes what is not known for average instead of putting it last."""
+    return lambda world, cell, known: np.nan_to_num(method(world, cell, known))
+
+
 def mean_accuracy(world: World, cell: Cell, known: Known) -> Floats:
     """Return the mean of the known accuracies, nan where none is known."""
     values = np.array([np.where(known[name], accuracy, np.nan) for name, accuracy in world.elsewhere(cell).items()])
@@ -263,6 +268,11 @@ METHODS: Mapping[str, tuple[str, Method, Sequence[float | str]]] = {
     "prior, accuracies alone": ("", prior(rankings=False), (*SHARES, CHOSEN)),
     "prior, rankings alone": ("none", prior(outcomes=False, rankings=True), (1.0,)),
     "**prior, both**": ("", prior(rankings=True), (*SHARES, CHOSEN)),
+    "prior, accuracies alone, unknown in the middle": (
+        "",
+        unknown_in_the_middle(prior(rankings=False)),
+        (0.01, 0.05, CHOSEN),
+    ),
     "prior, accuracies alone, no relatives": ("", prior(rankings=False, relatives=False), (0.05, 0.2, 1.0)),
     "prior, both, all targets alike": ("", prior(rankings=True, alike="nothing"), (0.2, 1.0)),
     "prior, both, similarity by scores too": ("", prior(rankings=True, alike="scores"), (0.05, 0.2, 1.0)),

@@ -228,7 +228,7 @@ def test_more_results_are_drawn_less_towards_the_mean_and_have_less_error():
     more, less = (rows(expected_order([model("a")], ASKED, each))["a"] for each in (history, few))
     assert more.advantage > less.advantage > 0
     assert more.stderr < less.stderr
-    assert more.reason == "1st of 2 on d0 (similarity 0.80), 1st of 2 on d1 (similarity 0.80) and 2 more"
+    assert more.reason == "1st of 2 on d0 (similarity 0.80) and 3 more"
 
 
 def test_the_more_similar_data_set_decides():
@@ -352,7 +352,7 @@ def test_a_prior_reads_rankings_and_outcomes_of_the_catalogue(catalogue):
     prior = prior_for(catalogue, asked(), [entry("b"), entry("c"), entry("new", architecture="resnet50")])
     assert [row.name for row in prior.rows] == ["c", "new", "b"]
     assert prior.rows[0].reason == "scored 1st of 3 on pets (similarity 1.00)"
-    assert prior.rows[2].reason == "2nd of 2 on cows (similarity 0.60), scored 2nd of 3 on pets (similarity 1.00)"
+    assert prior.rows[2].reason == "2nd of 2 on cows (similarity 0.60) and 1 more"
     assert (prior.data, [each.name for each in prior.similar]) == ("asked", ["pets", "cows"])
 
 

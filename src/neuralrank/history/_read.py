@@ -54,10 +54,11 @@ def read_history(catalogue: Catalogue, candidates: Iterable[KnownModel] = ()) ->
         if of_data:
             score_names[fingerprint] = _usual_score(of_data)
             scores[fingerprint] = _newest_scores(of_data, score_names[fingerprint])
-    models = _models(catalogue, (trial for of_data in trials.values() for trial in of_data), outcomes(catalogue))
+    reported = outcomes(catalogue)
+    models = _models(catalogue, (trial for of_data in trials.values() for trial in of_data), reported)
     known = {**models, **{model.model_id: model for model in candidates}}
     return History(
-        outcomes=tuple(_resolved(outcomes(catalogue), known)),
+        outcomes=tuple(_resolved(reported, known)),
         scores=scores,
         score_names=score_names,
         targets={

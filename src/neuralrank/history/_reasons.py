@@ -7,21 +7,19 @@ from collections.abc import Mapping
 from neuralrank.history._results import Mark
 
 NOTHING = "no past result of it or a relative"
-_MOST_SHOWN = 2
 
 
 def of_marks(marks: Mapping[str, Mark], weights: Mapping[str, float], names: Mapping[str, str]) -> str:
-    """Tell the results that count most: '1st of 12 on fashion-mnist (similarity 0.71)'.
+    """Tell the result that counts most: '1st of 12 on fashion-mnist (similarity 0.71)'.
 
     Args:
-        marks: of the model, by data set.
+        marks: of the model, by data set; at least one.
         weights: similarity of each data set.
         names: of the data sets.
     """
-    order = sorted(marks, key=lambda key: (-weights[key] * marks[key].weight, names[key]))
-    told = [f"{_place(marks[key])} on {names[key]} (similarity {weights[key]:.2f})" for key in order[:_MOST_SHOWN]]
-    more = len(order) - len(told)
-    return ", ".join(told) + (f" and {more} more" if more else "")
+    first = min(marks, key=lambda key: (-weights[key] * marks[key].weight, names[key]))
+    more = f" and {len(marks) - 1} more" if len(marks) > 1 else ""
+    return f"{_place(marks[first])} on {names[first]} (similarity {weights[first]:.2f}){more}"
 
 
 def _place(mark: Mark) -> str:
