@@ -8,13 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from neuralrank import settings
 from neuralrank.errors import CatalogueError, SourceError
-from neuralrank.queries.concepts import index_concepts
-from neuralrank.storage.catalogue import Catalogue, Written
+from neuralrank.queries.concepts import CONCEPTS_VERSION, index_concepts
+from neuralrank.sources._specs import open_source
+from neuralrank.storage.catalogue import Catalogue, open_catalogue
 from neuralrank.types import Failure, ModelEntry, Repository, Unchanged
 
-BATCH_MODELS = 1_000
+BATCH_MODELS = 10_000
 BATCH_SECONDS = 2.0
 
 
@@ -52,6 +55,8 @@ def index(repository: Repository, catalogue: Catalogue, *, say: Say = lambda _sp
         CatalogueError: the catalogue cannot be written.
     """
     started = time.monotonic()
+    catalogue.refresh_concepts(CONCEPTS_VERSION, index_concepts)
+    since = catalogue.seq()
     run = _Run(repository.spec, catalogue, say)
     stopped = None
     try:
@@ -65,7 +70,9 @@ def index(repository: Repository, catalogue: Catalogue, *, say: Say = lambda _sp
         run.flush()
         raise
     run.flush()
-    removed = catalogue.finish(run.spec, run.rows, {failure.model_id for failure in run.failures}) if not stopped else 0
+    failed = {failure.model_id for failure in run.failures}
+    all_seen = stopped is None and repository.is_complete
+    removed = catalogue.finish(run.spec, run.rows, failed, since=since) if all_seen else 0
     return Indexed(
         spec=run.spec,
         n_new=run.n_new,
@@ -76,6 +83,29 @@ def index(repository: Repository, catalogue: Catalogue, *, say: Say = lambda _sp
         seconds=time.monotonic() - started,
         stopped=stopped,
     )
+
+
+def index_sources(
+    sources: str | Path | Sequence[str | Path], *, catalogue: str | Path | None = None, offline: bool = False
+) -> list[Indexed]:
+    """List the models of repositories into the catalogue; what has not changed is not read again.
+
+    Args:
+        sources: folders, or specs such as 'hf:timm/*'.
+        catalogue: its folder; None: the one that the settings name.
+        offline: do not use the network.
+
+    Returns:
+        What changed, for each.
+
+    Raises:
+        UsageError: there is nothing at a path, or no source of that name.
+        CatalogueError: the catalogue cannot be written.
+    """
+    named = [sources] if isinstance(sources, str | Path) else sources
+    repositories = [open_source(source, options={"offline": offline}) for source in named]
+    with open_catalogue(catalogue if catalogue is not None else settings.catalogue_dir()) as opened:
+        return [index(repository, opened) for repository in repositories]
 
 
 class _Run:
@@ -99,12 +129,11 @@ class _Run:
             self.flush()
 
     def flush(self) -> None:
-        batch: Sequence[ModelEntry | Unchanged | Failure] = self._batch
-        self._batch = []
         self._due = time.monotonic() + BATCH_SECONDS
-        if not batch:
+        if not self._batch:
             return
-        written: Written = self._catalogue.write(self.spec, batch, concepts=index_concepts)
+        written = self._catalogue.write(self.spec, self._batch, concepts=index_concepts)
+        self._batch = []  # only now: whoever interrupts the writing has it done again, to the same end
         self.rows.update(written.rows)
         self.n_new += written.n_new
         self.n_changed += written.n_changed

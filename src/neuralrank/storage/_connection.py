@@ -1,15 +1,22 @@
 """One connection to the catalogue's SQLite file: opening, transactions, and what its errors mean to a user."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from neuralrank.errors import CatalogueError
 from neuralrank.storage._migrations import migrate
 
 FILE_NAME = "catalogue.sqlite"
+COLUMNS_FOLDER, TEXT_FOLDER = "columns", "text"
+"""Of what is made from the catalogue, and can be deleted at any time."""
+LOCK_NAME = "derived.lock"
 WAIT_SECONDS = 30.0
+LOCK_SECONDS = 600.0
 _CACHE_KIB = 32 * 1024
 
 
@@ -47,8 +54,45 @@ def writing(connection: sqlite3.Connection, folder: Path) -> Iterator[int]:
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
-                connection.execute("ROLLBACK")
+                with suppress(sqlite3.Error):  # the first error counts
+                    connection.execute("ROLLBACK")
             raise
+
+
+@contextmanager
+def reading(connection: sqlite3.Connection, folder: Path) -> Iterator[None]:
+    """Read everything inside from one state of the catalogue, whatever others write meanwhile."""
+    with told(folder):
+        if connection.in_transaction:
+            yield
+            return
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            connection.execute("COMMIT")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from making anew what is made from the catalogue.
+
+    Raises:
+        CatalogueError: another process has been at it for too long, or the folder cannot be written.
+    """
+    lock = FileLock(folder / LOCK_NAME, timeout=LOCK_SECONDS)
+    with told(folder):
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise CatalogueError(
+                f"The catalogue in {str(folder)!r} needs to be brought up to date. "
+                f"Got another process that has been at it for {LOCK_SECONDS:.0f} s. Try again when that has ended."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 @contextmanager
@@ -59,11 +103,15 @@ def told(folder: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise CatalogueError(_sentence(error, folder)) from error
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         raise CatalogueError(
-            f"The catalogue needs a folder it can write to. Got {reason} at {str(folder)!r}. "
+            f"The catalogue needs a folder it can write to. Got {reason_of(error)} at {str(folder)!r}. "
             "Mend that, or name another folder with --catalogue."
         ) from error
+
+
+def reason_of(error: OSError) -> str:
+    """Return what went wrong in a few words, also where Arrow says it in many."""
+    return (os.strerror(error.errno) if error.errno else error.strerror or str(error)).lower()
 
 
 def _sentence(error: sqlite3.Error, folder: Path) -> str:

@@ -1,9 +1,13 @@
 """The schema of the catalogue as numbered steps; `PRAGMA user_version` says how many a file has had.
 
 A step is never edited once it was released: the next change is a further step.
+
+A million rows make every byte of one a megabyte. So `entry` leaves out what follows from the rest: a location that is
+the name, a revision that is the stamp, and a model id that is `source:name@revision`.
 """
 
 import sqlite3
+from contextlib import suppress
 
 from neuralrank.errors import CatalogueError
 
@@ -14,8 +18,7 @@ INSERT INTO meta VALUES ('seq', 0);
 CREATE TABLE root (
     id INTEGER PRIMARY KEY,
     spec TEXT NOT NULL UNIQUE,
-    indexed TEXT,
-    n_models INTEGER NOT NULL DEFAULT 0
+    indexed TEXT
 );
 
 CREATE TABLE label_set (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, labels TEXT NOT NULL);
@@ -25,16 +28,20 @@ CREATE TABLE concept (
 
 CREATE TABLE entry (
     row INTEGER PRIMARY KEY,
-    source TEXT NOT NULL,
-    location TEXT NOT NULL,
-    model_id TEXT NOT NULL,
-    stamp TEXT NOT NULL,
-    removed TEXT,
     seq INTEGER NOT NULL,
     listed INTEGER NOT NULL,
-    name TEXT NOT NULL,
+    removed TEXT,
+    source TEXT NOT NULL,
+    name TEXT NOT NULL COLLATE NOCASE,
+    location TEXT,
+    stamp TEXT NOT NULL,
+    revision TEXT,
+    own_id TEXT,
+    model_id TEXT GENERATED ALWAYS AS (
+        coalesce(own_id, source || ':' || name || '@' || coalesce(revision, stamp))
+    ) VIRTUAL,
+    loadable INTEGER NOT NULL,
     format TEXT,
-    refusal TEXT,
     modality TEXT,
     task TEXT,
     library TEXT,
@@ -46,20 +53,20 @@ CREATE TABLE entry (
     n_labels INTEGER,
     pretraining_data TEXT,
     base_model TEXT,
-    results TEXT,
     accuracy REAL,
     params INTEGER,
     size_bytes INTEGER,
     memory_bytes INTEGER,
     downloads INTEGER,
     likes INTEGER,
-    created TEXT,
-    updated TEXT,
+    created INTEGER,
+    updated INTEGER,
     seconds_per_sample REAL,
-    description BLOB,
-    UNIQUE (source, location)
+    card BLOB
 );
-CREATE INDEX entry_model_id ON entry (model_id);
+CREATE INDEX entry_name ON entry (name);
+CREATE UNIQUE INDEX entry_location ON entry (source, location) WHERE location IS NOT NULL;
+CREATE INDEX entry_own_id ON entry (own_id) WHERE own_id IS NOT NULL;
 CREATE INDEX entry_seq ON entry (seq);
 
 CREATE TABLE member (root INTEGER NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (root, row)) WITHOUT ROWID;
@@ -128,15 +135,21 @@ def migrate(connection: sqlite3.Connection) -> None:
     try:
         (done,) = connection.execute("PRAGMA user_version").fetchone()
         if done > len(MIGRATIONS):
-            raise CatalogueError(
-                f"The catalogue needs schema {len(MIGRATIONS)} or older. Got {done}. "
-                "A newer neuralrank wrote it: update this one, or name another folder with --catalogue."
-            )
+            raise newer(done)
         for step in MIGRATIONS[done:]:
             for statement in filter(str.strip, step.split(";")):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        with suppress(sqlite3.Error):  # the first error counts
+            connection.execute("ROLLBACK")
         raise
+
+
+def newer(version: int) -> CatalogueError:
+    """Return what to say of a catalogue that a newer version wrote."""
+    return CatalogueError(
+        f"The catalogue needs schema {len(MIGRATIONS)} or older. Got {version}. "
+        "A newer neuralrank wrote it: update this one, or name another folder with --catalogue."
+    )

@@ -1,28 +1,18 @@
 """Model entries as rows of the catalogue's table, and back."""
 
 import json
+import re
 import zlib
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from neuralrank.errors import CatalogueError
 from neuralrank.types import ModelEntry, ReportedResult
 
 LISTS = ("languages", "tags", "pretraining_data", "base_model")
-PLAIN = (
-    "source",
-    "location",
-    "model_id",
-    "stamp",
-    "name",
-    "format",
-    "refusal",
-    "modality",
-    "task",
-    "library",
-    "architecture",
-    "license",
-    "n_labels",
+TEXTS = ("format", "modality", "task", "library", "architecture", "license")
+NUMBERS = (
     "accuracy",
     "params",
     "size_bytes",
@@ -32,38 +22,91 @@ PLAIN = (
     "seconds_per_sample",
 )
 DATES = ("created", "updated")
-COLUMNS = (*PLAIN, *LISTS, *DATES, "results", "description", "label_set")
-"""Columns that come from an entry, in the order of `values_of`."""
+_IDENTITY = ("source", "name", "location", "stamp", "revision", "own_id")
+_DERIVED = ("loadable", "n_labels", "label_set")
+WRITTEN = (*_IDENTITY, *TEXTS, *NUMBERS, *LISTS, *DATES, *_DERIVED, "card")
+"""Columns that are written for an entry, in the order of `values_of`."""
+READ = ("model_id", "source", "name", "location", "stamp", *TEXTS, *NUMBERS, *LISTS, *DATES, "card")
+"""Columns that make up an entry again, in the order in which `entry_of` takes them."""
 
 MAX_INTEGER = 2**63 - 1
-_SHORT_TEXT = 200
+MOMENTS = range(-30_610_224_000, 253_402_300_800)
+"""Seconds from 1970 to the dates that are kept: of the years 1000 to 9999."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_ESCAPED = re.compile(r'["\\\x00-\x1f]')
+
+_PLAIN_CARD = 60
+"""Characters up to which compressing a card does not pay."""
+_PHRASES = (
+    b"This is a model trained on the dataset with for and to of in It achieves the following results on the evaluation "
+    b"set: Loss: Accuracy: F1: pretrained language model based on version of using transformers image classification "
+    b"text-classification speech recognition base large small multilingual English fine-tuned on the "
+    b'","image-classification","accuracy",0.9],["text-generation","Image Classification","imagefolder","accuracy",0.'
+    b" needs program code that it brings along ('auto_map'). Got a network that the installed Transformers does "
+    b"not know, and no code of a checkpoint is run. Update Transformers, or export the model to ONNX. needs to "
+    b"hold a whole model. Got an adapter of another one. Merge the two and save the result. needs access that its "
+    b"authors grant. Got no token. Ask for access on its page, then run: hf auth login needs files of weights. "
+    b"Got none of a known kind. Choose another model. needs to be one network. Got a diffusers pipeline of "
+    b"several. Choose another model. needs to be of image or text to be loaded as Transformers. Got a model of "
+    b"audio. Choose another model. needs a format that neuralrank loads. Got .gguf, which it does not yet. Choose "
+    b"another model, or export it to ONNX. needs model.safetensors and the config.json of its architecture in its "
+    b"outermost folder. Got without its safetensors beside config.json. Choose another model. needs to be "
+    b"safetensors, torch.export (.pt2) or ONNX. Got pytorch_model.bin, a pickle, and loading a pickle runs code "
+    b"from the file. Choose another model, or convert it "
+    b'where you trust it.",[],"[null,[],"'
+)
+"""What compressed cards may refer back to. Part of the schema: a card can only be read with these very bytes."""
 
 
 def values_of(entry: ModelEntry, label_set: int | None) -> tuple[Any, ...]:
-    """Return the values of `COLUMNS`."""
-    results = [[result.task, result.data, result.metric, result.value] for result in entry.results]
+    """Return the values of `WRITTEN`."""
+    source, name, stamp = clean(entry.source), clean(entry.name), clean(entry.stamp)
+    location, model_id = clean(entry.location), clean(entry.model_id)
+    start = f"{source}:{name}@"
+    revision, own_id = model_id[len(start) :], None
+    if not model_id.startswith(start) or "@" in revision or ":" in source:
+        revision, own_id = stamp, model_id
     return (
-        *(_storable(getattr(entry, name)) for name in PLAIN),
-        *(_json(getattr(entry, name)) for name in LISTS),
-        *(iso_date(getattr(entry, name)) for name in DATES),
-        _json(results),
-        packed(entry.description),
+        source,
+        name,
+        None if location == name else location,
+        stamp,
+        None if revision == stamp else revision,
+        own_id,
+        *[value if value is None else clean(value) for value in [getattr(entry, field) for field in TEXTS]],
+        *[value if value is None else _number(value) for value in [getattr(entry, field) for field in NUMBERS]],
+        *[_listed(members) if (members := getattr(entry, field)) else None for field in LISTS],
+        _moment(entry.created),
+        _moment(entry.updated),
+        entry.refusal is None,
+        len(entry.label_names) or None,
         label_set,
+        _card(entry),
     )
 
 
-def entry_of(row: Sequence[Any], labels: str | None) -> ModelEntry:
-    """Return the entry of a row that holds `COLUMNS`, and the labels of its label set as JSON."""
-    values = dict(zip(COLUMNS, row, strict=True))
-    del values["label_set"], values["n_labels"]
-    for name in LISTS:
-        values[name] = tuple(json.loads(values[name] or "[]"))
-    results = json.loads(values.pop("results") or "[]")
-    return ModelEntry(
-        **{**values, "description": unpacked(values["description"])},
-        label_names=tuple(json.loads(labels or "[]")),
-        results=tuple(ReportedResult(task=t, data=d, metric=m, value=v) for t, d, m, v in results),
-    )
+def entry_of(values: Sequence[Any], label_names: tuple[str, ...]) -> ModelEntry:
+    """Return the entry of a row that holds `READ`.
+
+    Raises:
+        CatalogueError: the row does not hold what was written.
+    """
+    try:
+        found = dict(zip(READ, values, strict=True))
+        for name in LISTS:
+            found[name] = tuple(json.loads(found[name])) if found[name] is not None else ()
+        for name in DATES:
+            found[name] = _iso(found[name])
+        if found["location"] is None:
+            found["location"] = found["name"]
+        refusal, results, description = read_card(found.pop("card"))
+        return ModelEntry(**found, label_names=label_names, refusal=refusal, results=results, description=description)
+    except (ValueError, TypeError, OverflowError, RecursionError, zlib.error) as error:
+        raise CatalogueError(
+            f"A model of the catalogue needs to be as it was written. Got a damaged row ({error}). "
+            "Run `neuralrank catalogue repair`: it keeps all that can still be read."
+        ) from error
 
 
 def iso_date(text: str | None) -> str | None:
@@ -73,6 +116,50 @@ def iso_date(text: str | None) -> str | None:
         >>> iso_date("2024-05-17"), iso_date("2024-05-17T10:00:00+02:00"), iso_date("soon")
         ('2024-05-17T00:00:00Z', '2024-05-17T08:00:00Z', None)
     """
+    return _iso(_moment(text))
+
+
+def clean(text: str) -> str:
+    """Return a text as a file can hold it: without lone halves of surrogate pairs."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def read_card(value: Any) -> tuple[str | None, tuple[ReportedResult, ...], str]:
+    """Return the refusal, the reported results and the description that a card holds.
+
+    Raises:
+        ValueError, TypeError, zlib.error: it is damaged.
+    """
+    if value is None:
+        return None, (), ""
+    if isinstance(value, bytes):
+        unpacked = zlib.decompressobj(zdict=_PHRASES)
+        value = (unpacked.decompress(value) + unpacked.flush()).decode()
+    refusal, results, description = json.loads(value)
+    found = tuple(ReportedResult(task=t, data=d, metric=m, value=v) for t, d, m, v in results)
+    return refusal, found, description
+
+
+def _card(entry: ModelEntry) -> str | bytes | None:
+    """Return what is shown of a model and never compared, in one text, compressed where that pays."""
+    if not entry.description and entry.refusal is None and not entry.results:
+        return None
+    results = [[result.task, result.data, result.metric, result.value] for result in entry.results]
+    text = clean(_ENCODE([entry.refusal, results, entry.description]))
+    if len(text) < _PLAIN_CARD:
+        return text
+    packer = zlib.compressobj(6, zdict=_PHRASES)
+    return packer.compress(text.encode()) + packer.flush()
+
+
+def _listed(members: Sequence[str]) -> str:
+    if _ESCAPED.search("".join(members)):
+        return clean(_ENCODE(list(members)))
+    return clean('["' + '","'.join(members) + '"]')
+
+
+def _moment(text: str | None) -> int | None:
+    """Return the seconds since 1970, None if the text is no date."""
     if text is None:
         return None
     try:
@@ -80,32 +167,18 @@ def iso_date(text: str | None) -> str | None:
         moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment.year >= 1000 else None
+    seconds = (moment - _EPOCH) // timedelta(seconds=1)
+    return seconds if seconds in MOMENTS else None
 
 
-def packed(text: str) -> str | bytes | None:
-    """Return a text as it is kept: compressed where that pays."""
-    if len(text) < _SHORT_TEXT:
-        return text or None
-    return zlib.compress(text.encode("utf-8", "replace"), 6)
+def _iso(seconds: int | None) -> str | None:
+    if seconds is None:
+        return None
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
 
 
-def unpacked(value: str | bytes | None) -> str:
-    """Return the text that `packed` was given."""
-    return zlib.decompress(value).decode("utf-8") if isinstance(value, bytes) else value or ""
-
-
-def _json(values: Iterable[Any]) -> str | None:
-    listed = list(values)
-    return json.dumps(listed, ensure_ascii=False, separators=(",", ":")) if listed else None
-
-
-def _storable(value: Any) -> Any:
+def _number(value: Any) -> Any:
     """Return a number that SQLite can hold, None for one beyond; NaN and infinity are no values."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value if abs(value) <= MAX_INTEGER else None
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")  # lone surrogates have no place in a file
-    return value
+    if isinstance(value, int):
+        return value if -MAX_INTEGER <= value <= MAX_INTEGER else None
+    return float(value) if value - value == 0 else None

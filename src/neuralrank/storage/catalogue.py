@@ -7,47 +7,30 @@ up to which change they are current, and can be deleted at any time.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sqlite3
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuralrank.storage._connection import connect, told, writing
-from neuralrank.storage._rows import COLUMNS, entry_of, values_of
+from neuralrank.storage._label_sets import Concepts, LabelSets
+from neuralrank.storage._rows import READ, clean, entry_of
+from neuralrank.storage._writing import Written, batches, finish_listing, write_batch
 from neuralrank.types import Failure, ModelEntry, Unchanged
 
-Concepts = Callable[[Sequence[str]], Iterable[str]]
-"""From the names of a label set to the concepts under which it is found."""
+__all__ = ["Catalogue", "Concepts", "Root", "Written", "open_catalogue"]
 
-SELECT = f"SELECT row, removed, {', '.join(f'entry.{name}' for name in COLUMNS)}, labels FROM entry LEFT JOIN label_set ON label_set.id = label_set"  # noqa: E501
-_KEPT = "seconds_per_sample"
-UPSERT = (
-    f"INSERT INTO entry (row, seq, listed, removed, {', '.join(COLUMNS)}) VALUES (?, ?, ?, ?{', ?' * len(COLUMNS)}) "
-    "ON CONFLICT (row) DO UPDATE SET seq = excluded.seq, listed = excluded.listed, removed = excluded.removed, "
-    + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != _KEPT)
-    # What was measured here stays with the content it was measured on.
-    + f", {_KEPT} = CASE WHEN entry.model_id = excluded.model_id THEN coalesce(excluded.{_KEPT}, entry.{_KEPT}) "
-    f"ELSE excluded.{_KEPT} END"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """What one batch changed."""
-
-    n_new: int = 0
-    n_changed: int = 0
-    n_unchanged: int = 0
-    rows: tuple[int, ...] = ()
-    """Rows of all models of the batch that are not failures."""
+_SELECT = f"SELECT row, removed, label_set, {', '.join(READ)} FROM entry"
+_ASKED = 500
+_MOST_FOUND = 50
+_MOST_MEANT = 1_000
+_IS_ID = "(name = :name AND model_id = :key)"
+_IS_OWN_ID = "own_id = :key"
+_BEGINS = "({0} >= :{1} AND {0} < :{1} || char(1114111))"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +49,9 @@ class Catalogue:
 
     folder: Path
     connection: sqlite3.Connection
-    _label_sets: dict[bytes, int] = field(default_factory=dict, repr=False)
+    label_sets: LabelSets = field(repr=False, compare=False)
+    kept: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
+    """For what is made from the catalogue and costs time to open again."""
 
     # --- reading ---
 
@@ -82,40 +67,48 @@ class Catalogue:
 
     def entries(self, rows: Sequence[int]) -> list[ModelEntry]:
         """Return the models in these rows, in that order; rows that do not exist are left out."""
-        found = {}
-        with told(self.folder):
-            for row in rows:
-                for values in self.connection.execute(f"{SELECT} WHERE row = ?", (int(row),)):
-                    found[int(row)] = entry_of(values[2:-1], values[-1])
-        return [found[int(row)] for row in rows if int(row) in found]
+        wanted = [int(row) for row in rows]
+        found: dict[int, ModelEntry] = {}
+        for asked in batches(dict.fromkeys(wanted), _ASKED):
+            condition = f"row IN ({', '.join('?' * len(asked))})"
+            found.update((row, entry) for row, _, entry in self._entries(condition, tuple(asked)))
+        return [found[row] for row in wanted if row in found]
 
     def all_entries(self) -> Iterator[tuple[ModelEntry, str | None]]:
         """Yield every model with the moment it was found removed, None for those that are there."""
-        with told(self.folder):
-            for values in self.connection.execute(f"{SELECT} ORDER BY row"):
-                yield entry_of(values[2:-1], values[-1]), values[1]
+        return ((entry, removed) for _, removed, entry in self._entries("row >= 0", ()))
 
     def changed_since(self, seq: int) -> Iterator[tuple[int, bool, ModelEntry]]:
-        """Yield row, whether it is removed, and the model, for all that changed after a change number."""
-        with told(self.folder):
-            for values in self.connection.execute(f"{SELECT} WHERE seq > ? ORDER BY row", (seq,)):
-                yield int(values[0]), values[1] is not None, entry_of(values[2:-1], values[-1])
+        """Yield row, whether it is removed, and the model, for all that changed after a change number, by row."""
+        # So that SQLite goes by the row: it would find by the change number, and sort the rows with all they hold.
+        condition = "row IN (SELECT row FROM entry WHERE seq > ?)" if seq > 0 else "+seq > ?"
+        return ((row, removed is not None, entry) for row, removed, entry in self._entries(condition, (seq,)))
+
+    def rows_of(self, model_id: str) -> list[int]:
+        """Return the rows of the models with that id: more than one where the same files lie in several places."""
+        model_id = clean(model_id)
+        return self._rows(f"{_IS_ID} OR {_IS_OWN_ID}", {"key": model_id, "name": _name_in(model_id)})
 
     def find(self, key: str) -> list[int]:
-        """Return the rows a user may mean: that model id, else that name, else ids and names that begin so."""
-        begins = key.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        asked = (
-            ("model_id = ?", (key,)),
-            ("name = ?", (key,)),
-            ("model_id LIKE ? ESCAPE '\\' OR name LIKE ? ESCAPE '\\'", (begins, begins)),
-        )
-        with told(self.folder):
-            for condition, values in asked:
-                statement = f"SELECT row FROM entry WHERE {condition} ORDER BY removed IS NOT NULL, row LIMIT 50"
-                rows = [int(row) for (row,) in self.connection.execute(statement, values)]
-                if rows:
-                    return rows
-        return []
+        """Return the rows a user may mean: that model id, else that name, else ids and names that begin so.
+
+        Small and capital letters from A to Z are told apart only if it helps. At most 50 rows, models that are there
+        before removed ones.
+        """
+        key = clean(key)
+        source, colon, rest = key.partition(":")
+        asked: list[tuple[str, dict[str, str]]] = [
+            (f"{_IS_ID} OR {_IS_OWN_ID}", {"name": _name_in(key)}),
+            ("name = :key AND name = :key COLLATE BINARY", {}),
+            ("name = :key", {}),
+            (f"{_BEGINS.format('name', 'key')} OR {_BEGINS.format('own_id', 'key')}", {}),
+        ]
+        if colon:
+            asked += [
+                (f"{_BEGINS.format('name', 'rest')} AND source = :source", {"rest": rest, "source": source}),
+                (f"name = :name AND {_BEGINS.format('model_id', 'key')}", {"name": _name_in(key)}),
+            ]
+        return next(filter(None, (self._rows(condition, {"key": key, **more}) for condition, more in asked)), [])
 
     def removed(self, row: int) -> str | None:
         """Return when a model was found to be gone, None if it is there."""
@@ -125,28 +118,40 @@ class Catalogue:
 
     def roots(self) -> list[Root]:
         """Return the repositories that were indexed."""
+        n_models = "SELECT count(*) FROM member WHERE root = root.id"
         with told(self.folder):
-            found = self.connection.execute("SELECT spec, indexed, n_models FROM root ORDER BY spec").fetchall()
+            found = self.connection.execute(f"SELECT spec, indexed, ({n_models}) FROM root ORDER BY spec").fetchall()
         return [Root(spec=spec, indexed=indexed, n_models=n) for spec, indexed, n in found]
+
+    def specs_of(self, model_id: str) -> list[str]:
+        """Return the repositories that list a model; empty if none does any more."""
+        statement = (
+            "SELECT DISTINCT spec FROM entry JOIN member USING (row) JOIN root ON root.id = root "
+            "WHERE model_id = ? ORDER BY spec"
+        )
+        with told(self.folder):
+            return [str(spec) for (spec,) in self.connection.execute(statement, (model_id,))]
 
     def members(self, specs: Sequence[str]) -> NDArray[np.int64]:
         """Return the rows of the models that these repositories listed last."""
         marks = ", ".join("?" * len(specs))
         statement = f"SELECT DISTINCT row FROM member JOIN root ON root.id = root WHERE spec IN ({marks}) ORDER BY row"
         with told(self.folder):
-            return np.array([row for (row,) in self.connection.execute(statement, tuple(specs))], dtype=np.int64)
+            found = self.connection.execute(statement, tuple(map(clean, specs)))
+            return np.fromiter((row for (row,) in found), dtype=np.int64)
 
     def failures(self, specs: Sequence[str] | None = None) -> list[Failure]:
         """Return what could not be listed when these repositories (None: all) were last indexed."""
         statement = (
             "SELECT spec, model_id, stage, error FROM failure JOIN root ON root.id = root ORDER BY spec, model_id"
         )
+        wanted = None if specs is None else set(map(clean, specs))
         with told(self.folder):
             found = self.connection.execute(statement).fetchall()
         return [
             Failure(model_id=model_id, stage=stage, error=error)
             for spec, model_id, stage, error in found
-            if specs is None or spec in specs
+            if wanted is None or spec in wanted
         ]
 
     def known(self, source: str) -> Mapping[str, str]:
@@ -160,7 +165,34 @@ class Catalogue:
                 statement = "SELECT label_set FROM concept WHERE concept = ?"
                 yield from ((concept, int(found)) for (found,) in self.connection.execute(statement, (concept,)))
 
+    def _entries(self, condition: str, values: tuple[object, ...]) -> Iterator[tuple[int, str | None, ModelEntry]]:
+        with told(self.folder):
+            found = self.connection.execute(f"{_SELECT} WHERE {condition} ORDER BY row", values)
+            for row, removed, label_set, *fields in found:
+                yield row, removed, entry_of(fields, self.label_sets.names(label_set))
+
+    def _rows(self, condition: str, values: Mapping[str, str]) -> list[int]:
+        # The inner limit keeps a key that half a million models begin with from sorting all of them.
+        among = f"SELECT row, removed FROM entry WHERE {condition} LIMIT {_MOST_MEANT}"
+        statement = f"SELECT row FROM ({among}) ORDER BY removed IS NOT NULL, row LIMIT {_MOST_FOUND}"
+        with told(self.folder):
+            return [int(row) for (row,) in self.connection.execute(statement, dict(values))]
+
     # --- writing ---
+
+    @contextmanager
+    def transaction(self) -> Iterator[int]:
+        """Carry out one write transaction whole or not at all; the value is its change number.
+
+        Raises:
+            CatalogueError: the file cannot be written.
+        """
+        try:
+            with writing(self.connection, self.folder) as seq:
+                yield seq
+        except BaseException:
+            self.label_sets.forget()
+            raise
 
     def write(self, spec: str, batch: Sequence[ModelEntry | Unchanged | Failure], *, concepts: Concepts) -> Written:
         """Write what a repository listed: all of the batch or nothing.
@@ -173,37 +205,34 @@ class Catalogue:
         Raises:
             CatalogueError: the file cannot be written.
         """
-        with writing(self.connection, self.folder) as seq:
-            return self._write(spec, batch, seq, concepts)
+        with self.transaction() as seq:
+            return write_batch(self.connection, self.label_sets, spec, batch, seq=seq, concepts=concepts)
 
-    def finish(self, spec: str, rows: Collection[int], failed: Collection[str]) -> int:
+    def finish(self, spec: str, rows: Collection[int], failed: Collection[str], *, since: int) -> int:
         """Say that a repository was listed to its end: models it has no more are marked as removed.
 
         Args:
             spec: names the repository.
             rows: of all models that it listed.
             failed: ids of those that could not be listed.
+            since: number of the last change before the listing began; what another process wrote later is left alone.
 
         Returns:
             How many models are newly marked.
         """
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        with writing(self.connection, self.folder) as seq:
-            root = self.root_id(spec)
-            run = self.connection.execute
-            gone = [row for (row,) in run("SELECT row FROM member WHERE root = ?", (root,)) if row not in rows]
-            self.connection.executemany("DELETE FROM member WHERE root = ? AND row = ?", ((root, row) for row in gone))
-            marked = self.connection.executemany(
-                "UPDATE entry SET removed = ?, seq = ? WHERE row = ? AND removed IS NULL "
-                "AND NOT EXISTS (SELECT 1 FROM member WHERE member.row = entry.row)",
-                ((now, seq, row) for row in gone),
-            ).rowcount
-            old = [key for (key,) in run("SELECT model_id FROM failure WHERE root = ?", (root,)) if key not in failed]
-            self.connection.executemany(
-                "DELETE FROM failure WHERE root = ? AND model_id = ?", ((root, key) for key in old)
-            )
-            run("UPDATE root SET indexed = ?, n_models = ? WHERE id = ?", (now, len(rows), root))
-        return max(marked, 0)
+        with self.transaction() as seq:
+            return finish_listing(self.connection, spec, rows, failed, since=since, seq=seq)
+
+    def refresh_concepts(self, version: int, concepts: Concepts) -> bool:
+        """Make the table of concepts anew if it is of another version than `concepts`; say whether it was."""
+        with told(self.folder):
+            found = self.connection.execute("SELECT value FROM meta WHERE key = 'concepts'").fetchone()
+        if found == (version,):
+            return False
+        with self.transaction():
+            self.label_sets.renew_concepts(concepts)
+            self.connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('concepts', ?)", (version,))
+        return True
 
     def close(self) -> None:
         """Close the file; what was written is safe without it."""
@@ -216,74 +245,6 @@ class Catalogue:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write(
-        self, spec: str, batch: Sequence[ModelEntry | Unchanged | Failure], seq: int, concepts: Concepts
-    ) -> Written:
-        root, now = self.root_id(spec), int(time.time())
-        run = self.connection.execute
-        source = spec.partition(":")[0]
-        (free,) = run("SELECT coalesce(max(row), -1) + 1 FROM entry").fetchone()
-        rows: dict[tuple[str, str], int] = {}
-        new, changed, unchanged, back, upserts = 0, 0, 0, [], []
-        for item in batch:
-            if isinstance(item, Failure):
-                continue
-            place = (item.source if isinstance(item, ModelEntry) else source, item.location)
-            had = run("SELECT row, model_id, removed FROM entry WHERE source = ? AND location = ?", place).fetchone()
-            row = had[0] if had else rows.get(place, free)
-            if isinstance(item, Unchanged):
-                if had is None:
-                    continue
-                unchanged += 1
-                back += [(seq, row)] if had[2] is not None else []
-            else:
-                new += had is None and place not in rows
-                free += row == free
-                changed += had is not None and had[1] != item.model_id
-                unchanged += had is not None and had[1] == item.model_id
-                upserts.append((row, seq, now, None, *values_of(item, self.label_set_id(item.label_names, concepts))))
-            rows[place] = row
-        self.connection.executemany(UPSERT, upserts)
-        self.connection.executemany("UPDATE entry SET removed = NULL, seq = ? WHERE row = ?", back)
-        self.connection.executemany(
-            "INSERT OR IGNORE INTO member VALUES (?, ?)", ((root, row) for row in rows.values())
-        )
-        failed = [(root, item.model_id, item.stage, item.error) for item in batch if isinstance(item, Failure)]
-        self.connection.executemany("INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?)", failed)
-        return Written(n_new=new, n_changed=changed, n_unchanged=unchanged, rows=tuple(rows.values()))
-
-    def root_id(self, spec: str) -> int:
-        """Return the number of a repository inside a write transaction; it gets one if it has none."""
-        self.connection.execute("INSERT OR IGNORE INTO root (spec) VALUES (?)", (spec,))
-        return int(self.connection.execute("SELECT id FROM root WHERE spec = ?", (spec,)).fetchone()[0])
-
-    def label_set_id(self, labels: Sequence[str], concepts: Concepts) -> int | None:
-        """Return, inside a write transaction, the number of a set of labels, kept once for all models that have it."""
-        if not labels:
-            return None
-        text = json.dumps(list(labels), ensure_ascii=False, separators=(",", ":"))
-        text = text.encode("utf-8", "replace").decode("utf-8")
-        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-        if digest in self._label_sets:
-            found = self._label_sets[digest]
-            # The transaction that made it may have been rolled back.
-            if self.connection.execute(
-                "SELECT 1 FROM label_set WHERE id = ? AND digest = ?", (found, digest)
-            ).fetchone():
-                return found
-        row = self.connection.execute("SELECT id FROM label_set WHERE digest = ?", (digest,)).fetchone()
-        if row is None:
-            made = self.connection.execute(
-                "INSERT INTO label_set (digest, labels) VALUES (?, ?) RETURNING id", (digest, text)
-            ).fetchone()
-            self.connection.executemany(
-                "INSERT OR IGNORE INTO concept VALUES (?, ?)",
-                ((concept, made[0]) for concept in sorted(concepts(labels))),
-            )
-            row = made
-        self._label_sets[digest] = int(row[0])
-        return int(row[0])
-
 
 def open_catalogue(folder: str | Path) -> Catalogue:
     """Open the catalogue in a folder; it is made if there is none.
@@ -292,26 +253,33 @@ def open_catalogue(folder: str | Path) -> Catalogue:
         CatalogueError: it cannot be opened, is damaged, or was written by a newer version.
     """
     place = Path(folder).expanduser()
-    return Catalogue(folder=place, connection=connect(place))
+    connection = connect(place)
+    return Catalogue(folder=place, connection=connection, label_sets=LabelSets(connection))
 
 
 class _Known(Mapping[str, str]):
     """Stamps by location, each looked up when it is asked for: a million of them need no memory."""
+
+    _ONE = (
+        "SELECT stamp FROM entry WHERE source = :source AND location = :location UNION ALL "
+        "SELECT stamp FROM entry WHERE name = :location AND location IS NULL AND source = :source "
+        "AND name = :location COLLATE BINARY"
+    )
 
     def __init__(self, catalogue: Catalogue, source: str) -> None:
         self._catalogue = catalogue
         self._source = source
 
     def __getitem__(self, location: str) -> str:
-        statement = "SELECT stamp FROM entry WHERE source = ? AND location = ?"
+        asked = {"source": self._source, "location": clean(location)}
         with told(self._catalogue.folder):
-            found = self._catalogue.connection.execute(statement, (self._source, location)).fetchone()
+            found = self._catalogue.connection.execute(self._ONE, asked).fetchone()
         if found is None:
             raise KeyError(location)
         return str(found[0])
 
     def __iter__(self) -> Iterator[str]:
-        statement = "SELECT location FROM entry WHERE source = ? AND removed IS NULL"
+        statement = "SELECT coalesce(location, name) FROM entry WHERE source = ? AND removed IS NULL"
         with told(self._catalogue.folder):
             yield from (str(location) for (location,) in self._catalogue.connection.execute(statement, (self._source,)))
 
@@ -319,3 +287,8 @@ class _Known(Mapping[str, str]):
         statement = "SELECT count(*) FROM entry WHERE source = ? AND removed IS NULL"
         with told(self._catalogue.folder):
             return int(self._catalogue.connection.execute(statement, (self._source,)).fetchone()[0])
+
+
+def _name_in(model_id: str) -> str:
+    """Return the name in `source:name@revision`."""
+    return model_id.partition(":")[2].rpartition("@")[0]

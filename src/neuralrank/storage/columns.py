@@ -1,16 +1,14 @@
 """The catalogue's fields as columns, for filtering and sorting a million models in milliseconds.
 
-Arrow files of 65,536 rows each, mapped into memory, beside the SQLite file they are made from. A change rewrites the
-files whose rows it touched; readers of the older ones are not disturbed. All of it can be deleted: it is made again.
+Arrow files of 65,536 rows each, mapped into memory, beside the SQLite file they are made from. A change writes the
+files anew whose rows it touched; readers of the older ones are not disturbed. All of it can be deleted: it is made
+again.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,19 +18,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from neuralrank.fields import BY_NAME, FIELDS
-from neuralrank.storage._connection import told
-from neuralrank.storage._rows import DATES, LISTS
+from neuralrank.errors import CatalogueError
+from neuralrank.storage._column_arrays import LABELS, SELECT, columns_of, n_names, unfolded, with_rows
+from neuralrank.storage._column_files import (
+    ChunkFile,
+    Manifest,
+    open_chunk,
+    open_chunks,
+    read_manifest,
+    remove_others,
+    write_chunk,
+    write_manifest,
+)
+from neuralrank.storage._column_order import first_places, flags
+from neuralrank.storage._connection import reading
+from neuralrank.storage._label_sets import LabelSets
 
 CHUNK_ROWS = 2**16
-_VERSION = 1
-_MANIFEST = "manifest.json"
-_TYPES = {"text": pa.string(), "number": pa.float64(), "integer": pa.int64(), "date": pa.timestamp("us", "UTC")}
-_FEW = 0.3
-"""A text column is kept as a dictionary if this share of its values, at most, are distinct."""
-
-_STORED = [name for name in BY_NAME if name not in ("label_names", "loadable")]
-_SELECT = f"SELECT row, removed IS NULL, refusal IS NULL, label_set, {', '.join(_STORED)} FROM entry"
+_FEW_CHANGED = 0.25
+"""Up to this share of changed rows they are put into the columns that are there; reading all is as quick for more."""
+_NAMES_AT_ONCE = 4_000_000
+"""Label names that a condition sees at a time: as a list for each row, shared sets take much memory."""
 
 Say = Callable[[int, int], None]
 """Called with the number of rows done and of all."""
@@ -45,7 +51,7 @@ class Chunk:
     start: int
     """Row of the first."""
     table: pa.RecordBatch
-    """`present`, `label_set`, and a column for each field but `label_names`."""
+    """`present`, `label_set`, and a column for each field; `label_names` as a dictionary of lists."""
 
     def column(self, name: str) -> pa.Array:
         """Return a column by name."""
@@ -65,33 +71,38 @@ class Columns:
         return sum(chunk.table.num_rows for chunk in self.chunks)
 
     def masks(
-        self, evaluate: Callable[[pa.RecordBatch], pa.BooleanArray]
+        self, evaluate: Callable[[pa.RecordBatch], pa.BooleanArray], *, fields: Collection[str] = ()
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Evaluate a condition on all rows.
+
+        Args:
+            evaluate: the condition.
+            fields: that it reads; needed if `label_names` is one of them, which is a list for each row only then.
 
         Returns:
             Where it holds, and where it is unknown, each of shape (n_rows,); removed models are in neither.
         """
         holds, unknown = np.zeros(self.n_rows, dtype=bool), np.zeros(self.n_rows, dtype=bool)
         for chunk in self.chunks:
-            rows = slice(chunk.start, chunk.start + chunk.table.num_rows)
-            present = _flags(chunk.column("present"))
-            found = evaluate(chunk.table)
-            holds[rows] = _flags(pc.fill_null(found, False)) & present
-            unknown[rows] = _flags(pc.is_null(found)) & present
-        return holds, unknown
+            for start, table in _with_labels(chunk) if LABELS in fields else [(chunk.start, chunk.table)]:
+                rows = slice(start, start + table.num_rows)
+                found = evaluate(table)
+                holds[rows] = flags(pc.fill_null(found, False))
+                unknown[rows] = flags(pc.is_null(found)) if found.null_count else False
+        present = self.present()
+        return holds & present, unknown & present
 
     def present(self) -> NDArray[np.bool_]:
         """Return, of shape (n_rows,), which models are not removed."""
-        return np.concatenate([np.zeros(0, dtype=bool), *(_flags(chunk.column("present")) for chunk in self.chunks)])
+        return np.concatenate([np.zeros(0, dtype=bool), *(flags(chunk.column("present")) for chunk in self.chunks)])
 
     def label_sets(self) -> NDArray[np.int64]:
         """Return, of shape (n_rows,), the number of each model's label set; 0 where it has none."""
         found = [pc.fill_null(chunk.column("label_set"), 0).to_numpy() for chunk in self.chunks]
         return np.concatenate([np.zeros(0, dtype=np.int64), *found])
 
-    def values(self, name: str, rows: NDArray[np.int64]) -> pa.ChunkedArray | pa.Array:
-        """Return a field of some rows, in their order."""
+    def values(self, name: str, rows: NDArray[np.int64]) -> pa.Array:
+        """Return a field of some rows, in their order; any field but `label_names`."""
         parts, places = [], []
         numbers = rows // CHUNK_ROWS
         for number in np.unique(numbers):
@@ -111,13 +122,13 @@ class Columns:
             allowed = np.flatnonzero(among[chunk.start : chunk.start + chunk.table.num_rows])
             if len(allowed):
                 values = chunk.column(name).take(pa.array(allowed))
-                found.append(allowed[_first(values, n, descending=descending)] + chunk.start)
+                found.append(allowed[first_places(values, n, descending=descending)] + chunk.start)
         rows = np.concatenate([np.zeros(0, dtype=np.int64), *found])
-        return rows[_first(self.values(name, rows), n, descending=descending)] if len(rows) else rows
+        return rows[first_places(self.values(name, rows), n, descending=descending)] if len(rows) else rows
 
 
 def read_columns(folder: Path, connection: sqlite3.Connection, *, say: Say = lambda _done, _all: None) -> Columns:
-    """Return the columns at the catalogue's last change, rewriting first the files that are older.
+    """Return the columns at the catalogue's last change, bringing the files up to it first.
 
     The caller holds the lock of the derived files. Damaged files are made again.
 
@@ -129,198 +140,104 @@ def read_columns(folder: Path, connection: sqlite3.Connection, *, say: Say = lam
     Raises:
         CatalogueError: the catalogue cannot be read, or the files cannot be written.
     """
-    with told(folder):
+    with reading(connection, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        connection.execute("BEGIN")  # one state of the catalogue for all that is read
-        try:
-            return _refreshed(folder, connection, say)
-        finally:
-            connection.execute("COMMIT")
+        return _refreshed(folder, connection, say)
 
 
 def current_columns(folder: Path, seq: int) -> Columns | None:
     """Return the columns if they are those of change `seq` and sound, else None."""
-    manifest = _read_manifest(folder)
-    chunks = _open_all(folder, manifest["files"]) if manifest["seq"] == seq else None
-    return Columns(seq=seq, chunks=chunks) if chunks is not None else None
+    manifest = read_manifest(folder)
+    tables = open_chunks(folder, manifest.files) if manifest.seq == seq else None
+    return None if tables is None else _columns(seq, tables)
+
+
+def _columns(seq: int, tables: Collection[pa.RecordBatch]) -> Columns:
+    return Columns(
+        seq=seq, chunks=tuple(Chunk(start=number * CHUNK_ROWS, table=table) for number, table in enumerate(tables))
+    )
+
+
+def _with_labels(chunk: Chunk) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield parts of a chunk that have a list of label names for each row, each with its first row."""
+    place = chunk.table.schema.get_field_index(LABELS)
+    ends = np.cumsum(n_names(chunk.column(LABELS)))
+    start = 0
+    while start < chunk.table.num_rows:
+        before = int(ends[start - 1]) if start else 0
+        end = max(start + 1, int(np.searchsorted(ends, before + _NAMES_AT_ONCE, side="right")))
+        part = chunk.table.slice(start, end - start)
+        yield chunk.start + start, part.set_column(place, LABELS, unfolded(part.column(place)))
+        start = end
 
 
 def _refreshed(folder: Path, connection: sqlite3.Connection, say: Say) -> Columns:
-    manifest = _read_manifest(folder)
     (seq,) = connection.execute("SELECT value FROM meta WHERE key = 'seq'").fetchone()
     (n_rows,) = connection.execute("SELECT coalesce(max(row), -1) + 1 FROM entry").fetchone()
-    files: list[str] = manifest["files"]
-    if manifest["seq"] > seq:  # of another catalogue
-        files, manifest["seq"] = [], 0
-    numbers = -(-n_rows // CHUNK_ROWS)
-    statement = f"SELECT DISTINCT row / {CHUNK_ROWS} FROM entry WHERE seq > ?"
-    stale = {int(number) for (number,) in connection.execute(statement, (manifest["seq"],))}
-    kept: list[str] = []
-    for number in range(numbers):
-        if number >= len(files) or number in stale or _open(folder / files[number]) is None:
-            kept.append(_write_chunk(folder, connection, number))
-        else:
-            kept.append(files[number])
+    manifest = read_manifest(folder)
+    if manifest.seq > seq:  # of another catalogue
+        manifest = Manifest()
+    remove_others(folder, manifest)
+    writer = _Writer(folder, connection, manifest)
+    kept: list[ChunkFile] = []
+    for number in range(-(-n_rows // CHUNK_ROWS)):
+        kept.append(writer.chunk(number, min(CHUNK_ROWS, n_rows - number * CHUNK_ROWS)))
         say(min((number + 1) * CHUNK_ROWS, n_rows), n_rows)
-    if kept != manifest["files"] or seq != manifest["seq"]:
-        _write_manifest(folder, {"version": _VERSION, "seq": seq, "files": kept})
-    for path in folder.glob("*.arrow"):
-        if path.name not in kept:
-            with suppress(OSError):  # on some systems a file that is mapped cannot be removed
-                path.unlink()
-    chunks = _open_all(folder, kept)
-    assert chunks is not None  # each was opened or written above
-    return Columns(seq=seq, chunks=chunks)
+    if tuple(kept) != manifest.files or seq != manifest.seq:
+        manifest = Manifest(seq=seq, files=tuple(kept))
+        write_manifest(folder, manifest)
+        remove_others(folder, manifest)
+    tables = open_chunks(folder, kept)
+    if tables is None:
+        raise OSError(f"{folder.name} could not be read back")
+    return _columns(seq, tables)
 
 
-def _write_chunk(folder: Path, connection: sqlite3.Connection, number: int) -> str:
-    start = number * CHUNK_ROWS
-    statement = f"{_SELECT} WHERE row >= ? AND row < ? ORDER BY row"
-    rows = connection.execute(statement, (start, start + CHUNK_ROWS)).fetchall()
-    name = f"{number:05}-{secrets.token_hex(6)}.arrow"
-    part = folder / f".{name}"
-    batch = _batch(rows)
-    try:
-        with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
-            writer.write_batch(batch)
-        part.replace(folder / name)
-    finally:
-        with suppress(OSError):
-            part.unlink()
-    return name
+class _Writer:
+    """Brings one chunk after the other up to the state of the catalogue that a transaction sees."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, manifest: Manifest) -> None:
+        self.folder, self.connection, self.manifest = folder, connection, manifest
+        self.names = LabelSets(connection).names
+        statement = f"SELECT row / {CHUNK_ROWS}, count(*) FROM entry WHERE seq > ? GROUP BY 1"
+        self.n_changed: dict[int, int] = dict(connection.execute(statement, (manifest.seq,)).fetchall())
+
+    def chunk(self, number: int, n_rows: int) -> ChunkFile:
+        """Return a file that holds a chunk, written if the one that is there does not."""
+        before = self.manifest.files[number] if number < len(self.manifest.files) else None
+        old = open_chunk(self.folder, before) if before is not None else None
+        n_changed = self.n_changed.get(number, 0)
+        if before is not None and old is not None and not n_changed and old.num_rows == n_rows:
+            return before
+        start = number * CHUNK_ROWS
+        table = None
+        if old is not None and 0 < n_changed <= _FEW_CHANGED * n_rows and old.num_rows <= n_rows:
+            table = self._changed(old, start, n_rows)
+        if table is None:
+            rows = self.connection.execute(f"{SELECT} WHERE row >= ? AND row < ? ORDER BY row", (start, start + n_rows))
+            table = self._table(rows.fetchall())
+        if table.num_rows != n_rows:
+            raise _damaged(f"rows {start} to {start + n_rows - 1} with gaps")
+        return write_chunk(self.folder, number, table)
+
+    def _changed(self, old: pa.RecordBatch, start: int, n_rows: int) -> pa.RecordBatch | None:
+        """Return a chunk with what changed; None if the rest of it is not as the catalogue would have it."""
+        statement = f"{SELECT} WHERE row IN (SELECT row FROM entry WHERE seq > ?) AND row >= ? AND row < ? ORDER BY row"
+        rows = self.connection.execute(statement, (self.manifest.seq, start, start + n_rows)).fetchall()
+        places = np.array([row[0] - start for row in rows], dtype=np.int64)
+        if np.count_nonzero(places >= old.num_rows) != n_rows - old.num_rows:
+            return None
+        return with_rows(old, self._table(rows), places)
+
+    def _table(self, rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
+        try:
+            return columns_of(rows, self.names)
+        except (ValueError, TypeError, OverflowError, RecursionError, pa.ArrowException) as error:
+            raise _damaged(str(error)) from error
 
 
-def _batch(rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
-    row, present, loadable, label_set, *stored = zip(*rows, strict=True)
-    assert row[-1] - row[0] + 1 == len(row)  # rows are never deleted, so that a place is a row
-    columns = {
-        "present": pa.array(map(bool, present), pa.bool_()),
-        "loadable": pa.array(map(bool, loadable), pa.bool_()),
-        "label_set": pa.array(label_set, pa.int64()),
-    }
-    for name, values in zip(_STORED, stored, strict=True):
-        columns[name] = _column(name, values)
-    return pa.RecordBatch.from_pydict(columns)
-
-
-def _column(name: str, values: Sequence[Any]) -> pa.Array:
-    if name in LISTS:
-        read = {text: json.loads(text) for text in set(values) if text is not None}
-        lists = [read.get(value) for value in values]
-        members = pa.array([member for found in lists if found for member in found], pa.string()).dictionary_encode()
-        ends = np.cumsum([0, *(len(found or ()) for found in lists)], dtype=np.int32)
-        return pa.ListArray.from_arrays(pa.array(ends), members, mask=pa.array([found is None for found in lists]))
-    kind = _TYPES[BY_NAME[name].kind]
-    if name in DATES:
-        return (
-            pa.array([None if value is None else value.removesuffix("Z") for value in values])
-            .cast(pa.timestamp("us"))
-            .cast(kind)
-        )
-    array = pa.array(values, kind)
-    if BY_NAME[name].kind == "text":
-        encoded = array.dictionary_encode()
-        return encoded if len(encoded.dictionary) <= _FEW * len(array) else array
-    return array
-
-
-def _first(values: pa.Array, n: int, *, descending: bool) -> NDArray[np.int64]:
-    """Return the places of the first `n` values in order, nulls last, ties in the order given."""
-    values = _sortable(values)
-    missing = _flags(values.is_null())
-    places = np.flatnonzero(~missing)
-    known = values.drop_null()
-    if pa.types.is_string(known.type):
-        places = places[_first_texts(known, n, descending=descending)]
-    else:
-        numbers = known.to_numpy(zero_copy_only=False)
-        places = places[_first_numbers(-numbers if descending else numbers, n)]
-    return np.concatenate([places, np.flatnonzero(missing)])[:n]
-
-
-def _first_numbers(values: NDArray[Any], n: int) -> NDArray[np.int64]:
-    if len(values) <= 8 * n:
-        return np.argsort(values, kind="stable")[:n]
-    close = np.flatnonzero(values <= np.partition(values, n - 1)[n - 1])
-    return close[np.argsort(values[close], kind="stable")[:n]]
-
-
-def _first_texts(values: pa.Array, n: int, *, descending: bool) -> NDArray[np.int64]:
-    direction = "descending" if descending else "ascending"
-    close = np.arange(len(values))
-    if len(values) > 8 * n:  # all up to the n-th: ties are not told apart before the last sort
-        last = pc.select_k_unstable(values, k=n, sort_keys=[("", direction)])[-1]
-        reaches = pc.greater_equal if descending else pc.less_equal
-        close = np.flatnonzero(_flags(reaches(values, values[last.as_py()])))
-    table = pa.table({"value": values.take(pa.array(close)), "place": close})
-    order: NDArray[np.int64] = pc.sort_indices(table, [("value", direction), ("place", "ascending")]).to_numpy()
-    return close[order[:n]]
-
-
-def _sortable(values: pa.Array) -> pa.Array:
-    """Return values whose order is that of the field: texts without regard to case, lists by their first member."""
-    if pa.types.is_dictionary(values.type):
-        return _ranks(values)
-    if pa.types.is_string(values.type):
-        return pc.utf8_lower(values)
-    if pa.types.is_timestamp(values.type):
-        return values.cast(pa.int64())
-    if pa.types.is_boolean(values.type):
-        return values.cast(pa.int8())
-    if pa.types.is_list(values.type):
-        members = values.cast(pa.list_(pa.string()))
-        return pc.utf8_lower(pc.list_element(members, 0)) if len(members) else pa.array([], pa.string())
-    return values
-
-
-def _ranks(values: pa.DictionaryArray) -> pa.Array:
-    """Return for each value the place of its text in the alphabet."""
-    order = pc.sort_indices(pc.utf8_lower(values.dictionary)).to_numpy()
-    ranks = np.empty(len(order), dtype=np.int64)
-    ranks[order] = np.arange(len(order))
-    return pa.array(ranks).take(values.indices) if len(order) else pa.nulls(len(values), pa.int64())
-
-
-def _flags(values: pa.BooleanArray) -> NDArray[np.bool_]:
-    flags: NDArray[np.bool_] = values.to_numpy(zero_copy_only=False)
-    return flags.astype(bool)
-
-
-def _open_all(folder: Path, names: Sequence[str]) -> tuple[Chunk, ...] | None:
-    tables = [_open(folder / name) for name in names]
-    if any(table is None for table in tables):
-        return None
-    return tuple(Chunk(start=number * CHUNK_ROWS, table=table) for number, table in enumerate(tables))
-
-
-def _open(path: Path) -> pa.RecordBatch | None:
-    """Map one file, None if it is not what was written."""
-    try:
-        with pa.memory_map(str(path)) as file:
-            batch = pa.ipc.open_file(file).get_batch(0)
-        batch.validate()
-    except (OSError, pa.ArrowException, ValueError, IndexError):
-        return None
-    wanted = {"present", "label_set", *(field.name for field in FIELDS)} - {"label_names"}
-    return batch if wanted <= set(batch.schema.names) else None
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    empty: dict[str, Any] = {"version": _VERSION, "seq": 0, "files": []}
-    try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-        sound = manifest["version"] == _VERSION and isinstance(manifest["seq"], int)
-        names = [name for name in manifest["files"] if isinstance(name, str) and Path(name).name == name]
-    except (OSError, ValueError, TypeError, KeyError):
-        return empty
-    return {**manifest, "files": names} if sound and len(names) == len(manifest["files"]) else empty
-
-
-def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    part = folder / f".{_MANIFEST}-{secrets.token_hex(6)}"
-    try:
-        part.write_text(json.dumps(manifest), encoding="utf-8")
-        part.replace(folder / _MANIFEST)
-    finally:
-        with suppress(OSError):
-            part.unlink()
+def _damaged(got: str) -> CatalogueError:
+    return CatalogueError(
+        f"The models of the catalogue need to be as they were written. Got damaged rows ({got}). "
+        "Run `neuralrank catalogue repair`: it keeps all that can still be read."
+    )

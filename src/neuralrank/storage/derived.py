@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from filelock import FileLock, Timeout
-
-from neuralrank.errors import CatalogueError
-from neuralrank.storage._connection import told
+from neuralrank.storage._connection import COLUMNS_FOLDER, TEXT_FOLDER, alone, reading
 from neuralrank.storage.catalogue import Catalogue
 from neuralrank.storage.columns import Columns, current_columns, read_columns
-from neuralrank.storage.repair import COLUMNS_FOLDER, TEXT_FOLDER
 from neuralrank.storage.text_index import IndexedText, TextIndex, text_index
 from neuralrank.types import ModelEntry
 
-LOCK = "derived.lock"
-WAIT_SECONDS = 600.0
+_KEPT = "derived"
 MAX_INDEXED_LABELS = 200
 """Label names of larger sets are found by `--labels`, which looks up whole sets; as text they would drown the rest."""
 
@@ -45,18 +40,18 @@ def derived(catalogue: Catalogue, *, say: Say = lambda _what, _done, _all: None)
         CatalogueError: they cannot be read or written, or another process is at it for too long.
     """
     seq = catalogue.seq()
+    kept = catalogue.kept.get(_KEPT)
+    if isinstance(kept, Derived) and kept.columns.seq == seq == kept.texts.seq:
+        return kept
     columns = current_columns(catalogue.folder / COLUMNS_FOLDER, seq)
     texts = text_index(catalogue.folder / TEXT_FOLDER)
-    if columns is not None and texts.seq == seq:
-        return Derived(columns=columns, texts=texts)
-    try:
-        with told(catalogue.folder), FileLock(catalogue.folder / LOCK, timeout=WAIT_SECONDS):
-            return _refreshed(catalogue, say)
-    except Timeout as error:
-        raise CatalogueError(
-            f"The catalogue in {str(catalogue.folder)!r} needs to be brought up to date. "
-            f"Got another process that has been at it for {WAIT_SECONDS:.0f} s. Try again when that has ended."
-        ) from error
+    if columns is None or texts.seq != seq:
+        with alone(catalogue.folder), reading(catalogue.connection, catalogue.folder):
+            found = _refreshed(catalogue, say)
+    else:
+        found = Derived(columns=columns, texts=texts)
+    catalogue.kept[_KEPT] = replace(found, repaired=None)
+    return found
 
 
 def indexed_text(row: int, entry: ModelEntry) -> IndexedText:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from neuralrank.errors import OutputError, UsageError
+from neuralrank.errors import CatalogueError, OutputError, UsageError
 from neuralrank.fields import FIELDS
-from neuralrank.storage._connection import writing
-from neuralrank.storage._rows import MAX_INTEGER, values_of
-from neuralrank.storage.catalogue import UPSERT, Catalogue, Concepts
+from neuralrank.storage._connection import reading, reason_of
+from neuralrank.storage._rows import MAX_INTEGER, clean, values_of
+from neuralrank.storage._writing import INSERT, UPDATE, batches, find_places, root_id
+from neuralrank.storage.catalogue import Catalogue, Concepts
 from neuralrank.types import ModelEntry, ReportedResult
 
 _BATCH = 5_000
@@ -70,16 +70,20 @@ def export_models(catalogue: Catalogue, path: Path) -> int:
     part = path.with_name(f".{path.name}-{secrets.token_hex(6)}")
     n_models = 0
     try:
-        with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
-            for rows in _batches(_exported(catalogue)):
+        with (
+            pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer,
+            reading(catalogue.connection, catalogue.folder),
+        ):
+            for rows in batches(_exported(catalogue), _BATCH):
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, SCHEMA))
                 n_models += len(rows)
         part.replace(path)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OutputError(
-            f"The export needs a file that can be written. Got {reason} at {str(path)!r}. Choose another place."
-        ) from error
+        raise _unwritten(path, error) from error
+    except CatalogueError as error:
+        if isinstance(error.__cause__, OSError):  # the file of the export, not that of the catalogue
+            raise _unwritten(path, error.__cause__) from error
+        raise
     finally:
         with suppress(OSError):
             part.unlink()
@@ -110,58 +114,78 @@ def import_models(catalogue: Catalogue, path: Path, *, concepts: Concepts) -> Me
     if missing:
         raise _foreign(path, f"a file without the column {missing[0]!r}")
     counts = {"new": 0, "newer": 0, "kept": 0}
-    with writing(catalogue.connection, catalogue.folder) as seq:
-        (free,) = catalogue.connection.execute("SELECT coalesce(max(row), -1) + 1 FROM entry").fetchone()
-        for number, values in enumerate(_read(file, path)):
+    with catalogue.transaction() as seq:
+        merge = _Merge(catalogue, seq, concepts)
+        n_read = 0
+        for rows in _read(file, path):
             try:
-                entry = _entry(values)
-                told = _merge_one(catalogue, entry, values, seq=seq, free=free, concepts=concepts)
-            except (TypeError, ValueError, KeyError, AttributeError) as error:
-                raise _foreign(path, f"row {number + 1} with a value of another kind") from error
-            counts[told] += 1
-            free += told == "new"
+                stored = [_stored(values) for values in rows]
+            except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+                raise _foreign(path, f"a value of another kind in rows {n_read + 1} to {n_read + len(rows)}") from error
+            for told_of in merge.rows(stored):
+                counts[told_of] += 1
+            n_read += len(rows)
     return Merged(n_new=counts["new"], n_newer=counts["newer"], n_kept=counts["kept"])
 
 
-def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
-    waiting = iter(items)
-    return iter(lambda: list(islice(waiting, _BATCH)), [])
-
-
 def _exported(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
-    roots = {
-        int(row): json.loads(specs)
-        for row, specs in catalogue.connection.execute(
-            "SELECT row, json_group_array(spec) FROM member JOIN root ON root.id = root GROUP BY row"
-        )
-    }
-    extra = catalogue.connection.execute("SELECT row, removed, listed FROM entry ORDER BY row").fetchall()
-    for rows in _batches(extra):
-        entries = catalogue.entries([row for row, _, _ in rows])
-        for (row, removed, listed), entry in zip(rows, entries, strict=True):
-            yield {
-                **{field.name: _plain(getattr(entry, field.name)) for field in FIELDS},
-                "location": entry.location,
-                "stamp": entry.stamp,
-                "refusal": entry.refusal,
-                "results": json.dumps([[r.task, r.data, r.metric, r.value] for r in entry.results]),
-                "description": entry.description,
-                "removed": removed,
-                "listed": listed,
-                "roots": roots.get(int(row), []),
-            }
+    specs = dict(catalogue.connection.execute("SELECT id, spec FROM root"))
+    listed = catalogue.connection.execute("SELECT row, listed FROM entry ORDER BY row")
+    members = catalogue.connection.execute("SELECT row, root FROM member ORDER BY row, root")
+    member = members.fetchone()
+    for (row, moment), (entry, removed) in zip(listed, catalogue.all_entries(), strict=True):
+        roots = []
+        while member is not None and member[0] <= row:
+            roots += [specs[member[1]]] if member[0] == row else []
+            member = members.fetchone()
+        yield {
+            **{field.name: _plain(getattr(entry, field.name)) for field in FIELDS},
+            "location": entry.location,
+            "stamp": entry.stamp,
+            "refusal": entry.refusal,
+            "results": json.dumps([[r.task, r.data, r.metric, r.value] for r in entry.results]),
+            "description": entry.description,
+            "removed": removed,
+            "listed": moment,
+            "roots": roots,
+        }
+
+
+def _unwritten(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"The export needs a file that can be written. Got {reason_of(error)} at {str(path)!r}. Choose another place."
+    )
 
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _read(file: pq.ParquetFile, path: Path) -> Iterator[dict[str, Any]]:
+def _read(file: pq.ParquetFile, path: Path) -> Iterator[list[dict[str, Any]]]:
     try:
         for batch in file.iter_batches(_BATCH, columns=SCHEMA.names):
-            yield from pa.Table.from_batches([batch]).select(SCHEMA.names).cast(SCHEMA).to_pylist()
+            yield pa.Table.from_batches([batch]).select(SCHEMA.names).cast(SCHEMA).to_pylist()
     except (OSError, pa.ArrowException, ValueError) as error:
         raise _foreign(path, "a damaged file or other types") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """One row of the file."""
+
+    entry: ModelEntry
+    listed: int
+    removed: str | None
+    roots: tuple[str, ...]
+
+
+def _stored(values: dict[str, Any]) -> _Stored:
+    return _Stored(
+        entry=_entry(values),
+        listed=min(max(int(values["listed"] or 0), 0), MAX_INTEGER),
+        removed=values["removed"],
+        roots=tuple(str(spec) for spec in values["roots"] or ()),
+    )
 
 
 def _entry(values: dict[str, Any]) -> ModelEntry:
@@ -186,20 +210,41 @@ def _entry(values: dict[str, Any]) -> ModelEntry:
     )
 
 
-def _merge_one(
-    catalogue: Catalogue, entry: ModelEntry, values: dict[str, Any], *, seq: int, free: int, concepts: Concepts
-) -> str:
-    run = catalogue.connection.execute
-    listed = min(max(int(values["listed"] or 0), 0), MAX_INTEGER)
-    place = (entry.source, entry.location)
-    had = run("SELECT row, listed FROM entry WHERE source = ? AND location = ?", place).fetchone()
-    row = free if had is None else had[0]
-    if had is None or had[1] < listed:
-        label_set = catalogue.label_set_id(entry.label_names, concepts)
-        run(UPSERT, (row, seq, listed, values["removed"], *values_of(entry, label_set)))
-    for spec in values["roots"] or ():
-        run("INSERT OR IGNORE INTO member VALUES (?, ?)", (catalogue.root_id(str(spec)), row))
-    return "new" if had is None else "newer" if had[1] < listed else "kept"
+class _Merge:
+    """Brings rows of a file into the catalogue, inside one write transaction."""
+
+    def __init__(self, catalogue: Catalogue, seq: int, concepts: Concepts) -> None:
+        self.connection, self.label_sets = catalogue.connection, catalogue.label_sets
+        self.seq, self.concepts = seq, concepts
+        (self.free,) = self.connection.execute("SELECT coalesce(max(row), -1) + 1 FROM entry").fetchone()
+        self.roots: dict[str, int] = {}
+
+    def rows(self, batch: Sequence[_Stored]) -> list[str]:
+        """Merge rows and say of each whether it is new here, newer than here, or kept as it is here."""
+        latest = {(clean(stored.entry.source), clean(stored.entry.location)): stored for stored in batch}
+        had = find_places(self.connection, latest)
+        members, counted = [], []
+        for place, stored in latest.items():
+            before = had.get(place)
+            told_of = "new" if before is None else "newer" if before.listed < stored.listed else "kept"
+            row = self.free if before is None else before.row
+            if told_of != "kept":
+                label_set = self.label_sets.id_of(stored.entry.label_names, self.concepts)
+                entry = stored.entry
+                if before is not None and before.model_id == clean(entry.model_id) and entry.seconds_per_sample is None:
+                    entry = replace(entry, seconds_per_sample=before.seconds_per_sample)
+                values = (self.seq, stored.listed, stored.removed, *values_of(entry, label_set), row)
+                self.connection.execute(INSERT if before is None else UPDATE, values)
+                self.free += before is None
+            members += [(self._root(spec), row) for spec in stored.roots]
+            counted.append(told_of)
+        self.connection.executemany("INSERT OR IGNORE INTO member (root, row) VALUES (?, ?)", members)
+        return counted
+
+    def _root(self, spec: str) -> int:
+        if spec not in self.roots:
+            self.roots[spec] = root_id(self.connection, spec)
+        return self.roots[spec]
 
 
 def _foreign(path: Path, got: str) -> UsageError:

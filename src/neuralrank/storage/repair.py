@@ -1,29 +1,30 @@
-"""Save what can be read of a damaged catalogue.
+"""Check the catalogue, and save what can be read of a damaged one. The damaged file is kept.
 
-SQLite reads past a damaged page by reading from both ends of a table and, where rows have numbers, asking for each
-between. What is lost of the models is listed again by the next `neuralrank index`; outcomes have a journal of their
-own.
-The damaged file is kept.
+What is lost of the models is listed again by the next `neuralrank index`; outcomes have a journal of their own. No
+other process may be writing to the catalogue meanwhile.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from neuralrank.errors import UsageError
-from neuralrank.storage._connection import FILE_NAME, connect, told
+from neuralrank.storage._connection import COLUMNS_FOLDER, FILE_NAME, TEXT_FOLDER, alone, connect, told
+from neuralrank.storage._migrations import MIGRATIONS, migrate, newer
+from neuralrank.storage._salvage import is_sound_row, salvage
+from neuralrank.storage.catalogue import open_catalogue
+from neuralrank.storage.outcomes import JOURNAL_NAME, replay_outcomes
 
-COLUMNS_FOLDER, TEXT_FOLDER = "columns", "text"
-_NUMBERED = {"root": "id", "label_set": "id", "entry": "row"}
-_KEYED = ("concept", "failure", "target", "run", "trial", "outcome")
-_MAX_GAP = 10_000_000
+_FRESH = "repairing"
+_BELIEVABLE = 1_000
+"""A schema of a higher number is damage, not a newer version."""
+_NOT_DAMAGE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_READONLY", "SQLITE_FULL")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,113 +46,85 @@ def repair(folder: Path) -> Repaired:
 
     Raises:
         UsageError: there is no catalogue.
-        CatalogueError: the folder cannot be written.
+        CatalogueError: the folder cannot be written, or a newer version wrote the catalogue.
     """
     path = folder / FILE_NAME
-    if not path.exists():
+    if not path.exists() and not (folder / JOURNAL_NAME).exists():
         raise UsageError(f"A repair needs a catalogue. Got none in {str(folder)!r}. Name its folder with --catalogue.")
-    with told(folder):
+    with alone(folder):
         for name in (COLUMNS_FOLDER, TEXT_FOLDER):
             shutil.rmtree(folder / name, ignore_errors=True)
-        if _is_sound(path):
-            return _counted(folder, kept_as=None)
-        fresh = folder / "repairing"
-        shutil.rmtree(fresh, ignore_errors=True)
-        connect(fresh).close()
-        with suppress(sqlite3.DatabaseError):  # not even a database: nothing can be read
-            _salvage(path, fresh / FILE_NAME)
-        kept_as = _put_in_place(path, fresh)
-    return _counted(folder, kept_as=kept_as)
-
-
-def _is_sound(path: Path) -> bool:
-    try:
-        with closing(sqlite3.connect(path, timeout=30)) as connection:
-            return bool(connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
-    except sqlite3.DatabaseError:
-        return False
-
-
-def _counted(folder: Path, *, kept_as: Path | None) -> Repaired:
-    with closing(connect(folder)) as connection:
+        kept_as = None
+        if path.exists() and not _is_sound(path):
+            fresh = folder / _FRESH
+            shutil.rmtree(fresh, ignore_errors=True)
+            connect(fresh).close()
+            salvage(path, fresh / FILE_NAME)
+            kept_as = _put_in_place(path, fresh)
+    with open_catalogue(folder) as catalogue, told(folder):
+        replay_outcomes(catalogue)
         n_models, n_runs, n_outcomes = (
-            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("entry", "run", "outcome")
+            catalogue.connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("entry", "run", "outcome")
         )
     return Repaired(was_sound=kept_as is None, n_models=n_models, n_runs=n_runs, n_outcomes=n_outcomes, kept_as=kept_as)
 
 
+def _is_sound(path: Path) -> bool:
+    """Say whether SQLite and we ourselves can read everything that is in a file.
+
+    Raises:
+        CatalogueError: a newer version wrote it.
+        sqlite3.Error: it cannot be looked at now.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=30)) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if len(MIGRATIONS) < version < _BELIEVABLE:
+                raise newer(version)
+            return (
+                version == len(MIGRATIONS)
+                and _schema(connection) == _our_schema()
+                and connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",)
+                and all(_holds_what_was_written(connection, table) for table in ("entry", "label_set"))
+            )
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorname", "").startswith(_NOT_DAMAGE):
+            raise
+        return False
+
+
+def _schema(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    return sorted(
+        connection.execute("SELECT name, coalesce(sql, '') FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")
+    )
+
+
+def _our_schema() -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection)
+        return _schema(connection)
+
+
+def _holds_what_was_written(connection: sqlite3.Connection, table: str) -> bool:
+    columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
+    rows = connection.execute(f"SELECT {', '.join(columns)} FROM {table}")
+    return all(is_sound_row(table, dict(zip(columns, row, strict=True))) for row in rows)
+
+
 def _put_in_place(path: Path, fresh: Path) -> Path:
+    """Put the new file in the place of the damaged one, which keeps another name; at no moment is there none."""
     now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     kept_as = path.with_name(f"{path.name}.damaged-{now}")
+    try:
+        os.link(path, kept_as)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, kept_as)
+    # The log belongs to the damaged file: beside the new one it would be taken for its own.
     for suffix in ("-wal", "-shm"):
         log = path.with_name(path.name + suffix)
         if log.exists():
             log.replace(kept_as.with_name(kept_as.name + suffix))
-    path.replace(kept_as)
     (fresh / FILE_NAME).replace(path)
     shutil.rmtree(fresh, ignore_errors=True)
     return kept_as
-
-
-def _salvage(path: Path, fresh: Path) -> None:
-    with closing(sqlite3.connect(path, timeout=30)) as old, closing(sqlite3.connect(fresh)) as new:
-        rows: dict[int, int] = {}
-        for table, key in _NUMBERED.items():
-            for values in _numbered(old, table, key):
-                if table == "entry":  # rows are numbered without gaps
-                    rows[values["row"]] = len(rows)
-                    values["row"] = rows[values["row"]]
-                _insert(new, table, values)
-        for table in _KEYED:
-            for values in _from_both_ends(old, table):
-                _insert(new, table, values)
-        for values in _from_both_ends(old, "member"):
-            if values["row"] in rows:
-                _insert(new, "member", {**values, "row": rows[values["row"]]})
-        new.execute("UPDATE meta SET value = (SELECT coalesce(max(seq), 0) FROM entry) + 1 WHERE key = 'seq'")
-        new.commit()
-
-
-def _numbered(connection: sqlite3.Connection, table: str, key: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a numbered table, those between damaged pages asked for one by one."""
-    low, high = None, None
-    for values in _readable(connection, f"SELECT * FROM {table} ORDER BY {key}"):
-        low = values[key]
-        yield values
-    later = []
-    for values in _readable(connection, f"SELECT * FROM {table} WHERE {key} > ? ORDER BY {key} DESC", (_or(low, -1),)):
-        high = values[key]
-        later.append(values)
-    for number in range(_or(low, -1) + 1, min(_or(high, 0), _or(low, -1) + _MAX_GAP)):
-        yield from _readable(connection, f"SELECT * FROM {table} WHERE {key} = ?", (number,))
-    yield from reversed(later)
-
-
-def _from_both_ends(connection: sqlite3.Connection, table: str) -> Iterator[dict[str, Any]]:
-    with suppress(sqlite3.DatabaseError):
-        keys = [name for _, name, _, _, _, place in connection.execute(f"PRAGMA table_info({table})") if place]
-        for direction in ("ASC", "DESC"):
-            order = ", ".join(f"{key} {direction}" for key in keys)
-            yield from _readable(connection, f"SELECT * FROM {table} ORDER BY {order}")
-
-
-def _readable(connection: sqlite3.Connection, statement: str, values: tuple[Any, ...] = ()) -> Iterator[dict[str, Any]]:
-    """Yield rows up to the first that cannot be read."""
-    with suppress(sqlite3.DatabaseError):
-        cursor = connection.execute(statement, values)
-        names = [column[0] for column in cursor.description]
-        for row in cursor:
-            yield dict(zip(names, row, strict=True))
-
-
-def _insert(connection: sqlite3.Connection, table: str, values: dict[str, Any]) -> None:
-    """Insert one row; what a damaged page made of it may not fit, and is then left out."""
-    marks = ", ".join("?" * len(values))
-    with suppress(sqlite3.DatabaseError):
-        connection.execute(
-            f"INSERT OR IGNORE INTO {table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values())
-        )
-
-
-def _or(number: int | None, default: int) -> int:
-    return default if number is None else number

@@ -122,8 +122,12 @@ def store_ranking(catalogue: Catalogue, ranking: Ranking) -> None:
             ((run_id, *_trial_values(model)) for model in ranking.models),
         )
         catalogue.connection.executemany(
-            "UPDATE entry SET seconds_per_sample = ?, seq = ? WHERE model_id = ?",
-            ((seconds, seq, model_id) for model_id, seconds in _measured(ranking.models)),
+            "UPDATE entry SET seconds_per_sample = ?, seq = ? WHERE row = ?",
+            [
+                (seconds, seq, row)
+                for model_id, seconds in _measured(ranking.models)
+                for row in catalogue.rows_of(model_id)
+            ],
         )
 
 
@@ -198,12 +202,10 @@ def trials_of_model(catalogue: Catalogue, key: str) -> list[StoredTrial]:
 def entries_of(catalogue: Catalogue, model_ids: Iterable[str]) -> dict[str, ModelEntry]:
     """Return the catalogue's models of these ids, as far as it has them."""
     found = {}
-    statement = "SELECT row FROM entry WHERE model_id = ? ORDER BY removed IS NOT NULL LIMIT 1"
     for model_id in model_ids:
-        with told(catalogue.folder):
-            row = catalogue.connection.execute(statement, (plain(model_id),)).fetchone()
-        if row is not None:
-            found[model_id] = catalogue.entries(row)[0]
+        rows = catalogue.rows_of(model_id)  # models that are there before removed ones
+        if rows:
+            found[model_id] = catalogue.entries(rows[:1])[0]
     return found
 
 

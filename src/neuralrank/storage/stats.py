@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from neuralrank.storage._connection import told
 from neuralrank.storage.catalogue import Catalogue, Root
@@ -38,40 +40,43 @@ def catalogue_stats(catalogue: Catalogue) -> CatalogueStats:
         CatalogueError: it cannot be read.
     """
     with told(catalogue.folder):
-        one = lambda statement: int(catalogue.connection.execute(statement).fetchone()[0])  # noqa: E731
-        there = "FROM entry WHERE removed IS NULL"
-        groups = {
-            name: dict(
-                catalogue.connection.execute(
-                    f"SELECT {name}, count(*) {there} GROUP BY {name} ORDER BY count(*) DESC, {name}"
-                ).fetchall()
-            )
-            for name in GROUPED
-        }
-        failures = dict(
-            catalogue.connection.execute(
-                "SELECT spec, count(*) FROM failure JOIN root ON root.id = root GROUP BY spec ORDER BY spec"
-            ).fetchall()
+        run = catalogue.connection.execute
+        failures = run("SELECT spec, count(*) FROM failure JOIN root ON root.id = root GROUP BY spec ORDER BY spec")
+        kinds = run(
+            f"SELECT removed IS NOT NULL, loadable, count(*), {', '.join(GROUPED)} FROM entry "
+            f"GROUP BY 1, 2, {', '.join(GROUPED)}"
+        ).fetchall()
+        n_label_sets, n_runs, n_outcomes = (
+            int(run(f"SELECT count(*) FROM {table}").fetchone()[0]) for table in ("label_set", "run", "outcome")
         )
         return CatalogueStats(
             folder=str(catalogue.folder),
-            n_models=one(f"SELECT count(*) {there}"),
-            n_loadable=one(f"SELECT count(*) {there} AND refusal IS NULL"),
-            n_removed=one("SELECT count(*) FROM entry WHERE removed IS NOT NULL"),
-            n_label_sets=one("SELECT count(*) FROM label_set"),
-            n_runs=one("SELECT count(*) FROM run"),
-            n_outcomes=one("SELECT count(*) FROM outcome"),
+            n_models=sum(n for gone, _, n, *_ in kinds if not gone),
+            n_loadable=sum(n for gone, loadable, n, *_ in kinds if not gone and loadable),
+            n_removed=sum(n for gone, _, n, *_ in kinds if gone),
+            n_label_sets=n_label_sets,
+            n_runs=n_runs,
+            n_outcomes=n_outcomes,
             roots=tuple(catalogue.roots()),
-            failures=failures,
-            groups=groups,
+            failures=dict(failures.fetchall()),
+            groups={name: _grouped(kinds, 3 + place) for place, name in enumerate(GROUPED)},
             size_bytes=_sizes(catalogue),
         )
+
+
+def _grouped(kinds: Sequence[tuple[Any, ...]], place: int) -> dict[str | None, int]:
+    counts: dict[str | None, int] = {}
+    for kind in kinds:
+        if not kind[0]:
+            counts[kind[place]] = counts.get(kind[place], 0) + kind[2]
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0] or "")))
 
 
 def _sizes(catalogue: Catalogue) -> dict[str, int]:
     sizes: dict[str, int] = {}
     for path in catalogue.folder.rglob("*"):
-        if path.is_file():
-            part = path.relative_to(catalogue.folder).parts[0]
-            sizes[part] = sizes.get(part, 0) + path.stat().st_size
+        with suppress(FileNotFoundError):  # another process replaces what is made from the catalogue
+            if path.is_file():
+                part = path.relative_to(catalogue.folder).parts[0]
+                sizes[part] = sizes.get(part, 0) + path.stat().st_size
     return dict(sorted(sizes.items()))
