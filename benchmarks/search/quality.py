@@ -24,18 +24,17 @@ from entries import ZOO, Query, read_entries, read_queries
 from numpy.typing import NDArray
 
 import neuralrank
+from neuralrank.queries.concepts import index_concepts
 from neuralrank.types import ModelEntry
 
 DEPTH = 10
 N_DRAWS = 10_000
 Answers = Mapping[str, Places]
 """Text of a query → places, best first; models on one place are not told apart."""
-Fill = Callable[[Path, Sequence[ModelEntry]], None]
-"""Writes a catalogue with these entries to a folder."""
 
 
-def main(fill: Fill | None = None) -> None:
-    """Measure the baselines, and neuralrank where `fill` can make a catalogue; print Markdown tables."""
+def main() -> None:
+    """Measure neuralrank and the baselines; print Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--half", choices=("tune", "report", "all"), default="report")
     parser.add_argument("--zoo", type=Path, default=ZOO, help="where the names of large label sets are")
@@ -44,8 +43,7 @@ def main(fill: Fill | None = None) -> None:
     entries = read_entries(options.zoo)
     queries = [query for query in read_queries() if options.half in ("all", query.half)]
     answers = {name: answer_all(make(entries), queries) for name, make in BASELINES.items()}
-    if fill is not None:
-        answers["neuralrank"] = search_with_neuralrank(queries, entries, fill)
+    answers["neuralrank"] = search_with_neuralrank(queries, entries)
     values = {name: measure(queries, found) for name, found in answers.items()}
     print(f"{len(entries)} models, {len(queries)} queries ({options.half})\n")
     print(table_of_means(queries, values))
@@ -60,10 +58,11 @@ def answer_all(search: Callable[[str], Places], queries: Sequence[Query]) -> Ans
     return {query.text: search(query.text) for query in queries}
 
 
-def search_with_neuralrank(queries: Sequence[Query], entries: Sequence[ModelEntry], fill: Fill) -> Answers:
+def search_with_neuralrank(queries: Sequence[Query], entries: Sequence[ModelEntry]) -> Answers:
     """Put every query to `neuralrank.search` over a catalogue of these entries."""
     with tempfile.TemporaryDirectory() as folder:
-        fill(Path(folder), entries)
+        with neuralrank.open_catalogue(folder) as catalogue:
+            catalogue.write("hf:benchmark", entries, concepts=index_concepts)
 
         def search(text: str) -> Places:
             found = neuralrank.search(text, top=DEPTH, catalogue=Path(folder))

@@ -336,7 +336,7 @@ class _Search:
         if self.query.copies:
             places = pick(top)
             return self._detailed(places, self.catalogue.entries([place.row for place in places]), [0] * len(places))
-        n = 2 * top + 20
+        n = top + top // 2 + 5
         while True:
             places = pick(n)
             entries = self.catalogue.entries([place.row for place in places])

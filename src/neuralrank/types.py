@@ -301,6 +301,11 @@ class Repository(Source, Protocol):
         """
         ...
 
+    @property
+    def is_complete(self) -> bool:
+        """Say whether it lists all it has: a model that it does not list is gone. Offline, it may only not be seen."""
+        ...
+
     def list_entries(self, known: Mapping[str, str]) -> Iterable[ModelEntry | Unchanged | Failure]:
         """List the models; of those whose stamp `known` has under their location, only that they are unchanged.
 

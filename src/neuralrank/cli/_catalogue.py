@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.text import Text
 
 from neuralrank import settings
-from neuralrank.cli._output import check_writable, print_out, write_file
+from neuralrank.cli._output import check_writable, print_out, say_error, write_file
 from neuralrank.errors import OutputError, UsageError
 
 FORMATS = ("table", "json", "csv", "markdown")
@@ -60,11 +60,17 @@ def index(
                 "Something to list is needed. Got nothing, and nothing was indexed before. "
                 "Name a folder, or a source such as 'hf:timm/*'."
             )
-        repositories = [open_source(spec, options={"offline": offline}) for spec in named]
         stopped = False
-        for repository in repositories:
-            with _counting(quiet=quiet) as say:
-                done = list_into(repository, opened, say=say)
+        for spec in named:
+            try:
+                with _counting(quiet=quiet) as say:
+                    done = list_into(open_source(spec, options={"offline": offline}), opened, say=say)
+            except UsageError as error:
+                if sources:
+                    raise
+                say_error(str(error))  # what was indexed before may be gone as a whole; the others are listed
+                stopped = True
+                continue
             _tell_indexed(done, quiet=quiet)
             stopped = stopped or done.stopped is not None
         _bring_up_to_date(opened, quiet=quiet)

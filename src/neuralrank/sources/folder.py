@@ -41,6 +41,11 @@ class _Folder:
         """Name the folder by its absolute path."""
         return f"folder:{self.root.resolve()}"
 
+    @property
+    def is_complete(self) -> bool:
+        """Say whether what is not listed is gone: all of the folder is listed."""
+        return True
+
     def list_models(self) -> Iterator[ModelRecord | Failure]:
         """Yield a record, or a Failure with the reason, for every model; sorted by path."""
         for _, found in self._walk().models(self.root):

@@ -81,6 +81,11 @@ class _HubRepository:
         """Name the pattern and its filters."""
         return f"hf:{self.query.text}"
 
+    @property
+    def is_complete(self) -> bool:
+        """Say whether what is not listed is gone: offline, it may only not be cached."""
+        return not self.offline
+
     def list_models(self) -> Iterator[ModelRecord | Failure]:
         """Bring every model that is listed, one after the other."""
         return fetch_all(self, self.list_entries({}))

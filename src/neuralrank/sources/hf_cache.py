@@ -40,6 +40,11 @@ class _Cache:
         """Name the pattern; the folder is a setting of the machine."""
         return f"hf_cache:{self.query.text}"
 
+    @property
+    def is_complete(self) -> bool:
+        """Say whether what is not listed is gone: all of the cache is listed."""
+        return True
+
     def list_models(self) -> Iterator[ModelRecord | Failure]:
         """Describe every model that is cached."""
         return fetch_all(self, self.list_entries({}))

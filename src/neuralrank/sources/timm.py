@@ -95,6 +95,11 @@ class _Timm:
         """Name the pattern."""
         return f"timm:{self.pattern}"
 
+    @property
+    def is_complete(self) -> bool:
+        """Say whether what is not listed is gone: the installed package has one list."""
+        return True
+
     def list_models(self) -> Iterator[ModelRecord | Failure]:
         """Bring every model that is listed, one after the other."""
         return fetch_all(self, self.list_entries({}))
