@@ -21,9 +21,11 @@ from neuralrank.storage._text_schema import SCHEMA_VERSION
 
 META = "meta.json"
 MANIFEST = "manifest.json"
+_MANAGED = ".managed.json"
+"""tantivy's list of what it may remove; it changes between commits too."""
 _PART = ".manifest.part-"
 _OURS = re.compile(
-    rf"{re.escape(MANIFEST)}|{re.escape(_PART)}[0-9a-f]+|meta\.json|\.managed\.json|\.tmp\w+|[0-9a-f]{{32}}(\.\d+)?\.\w+"
+    rf"{re.escape(MANIFEST)}|{re.escape(_PART)}[0-9a-f]+|meta\.json|{re.escape(_MANAGED)}|\.tmp\w+|[0-9a-f]{{32}}(\.\d+)?\.\w+"
 )
 """Lock files stay: whoever waits for one must not wait for a file that is gone."""
 _EXTENSIONS = ("idx", "pos", "term", "store", "fast", "fieldnorm")
@@ -111,6 +113,11 @@ def check_bytes(folder: Path) -> None:
     """
     manifest = read_manifest(folder)
     if manifest is not None:
+        managed = _read(folder / _MANAGED)
+        try:
+            json.loads(b"[]" if managed is None else managed)
+        except (ValueError, RecursionError) as error:
+            raise Damage(f"{_MANAGED} cannot be read") from error
         for segment in _parsed_meta((folder / META).read_bytes())[1]:
             for name in _files(segment):
                 _check(folder / name, manifest.files.get(name), thoroughly=True)

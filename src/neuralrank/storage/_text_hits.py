@@ -7,6 +7,7 @@ import tantivy
 from numpy.typing import NDArray
 from tantivy import Occur, Query
 
+from neuralrank.storage._text_engine import Failure
 from neuralrank.storage._text_schema import ROW
 
 FEW_ROWS = 500
@@ -102,12 +103,18 @@ def _fetched(
     """Return rows and scores of the best hits, and how many there are in all."""
     if by_row:
         result = searcher.search(query, n_fetched, count=True, order_by_field=ROW, order=tantivy.Order.Asc)
-        rows = np.fromiter((row for row, _ in result.hits), dtype=np.int64)
+        rows = _as_rows([row for row, _ in result.hits])
         return rows, np.ones(len(rows)), result.count
     result = searcher.search(query, n_fetched, count=True)
     hits = result.hits
-    rows = np.array(searcher.fast_field_values(ROW, [address for _, address in hits]), dtype=np.int64)
+    rows = _as_rows(searcher.fast_field_values(ROW, [address for _, address in hits]))
     return rows, np.fromiter((score for score, _ in hits), dtype=np.float64, count=len(hits)), result.count
+
+
+def _as_rows(values: list[int | None]) -> NDArray[np.int64]:
+    if None in values:  # every model was given one
+        raise Failure("a model has lost its row")
+    return np.array(values, dtype=np.int64)
 
 
 def all_rows(
@@ -119,7 +126,7 @@ def all_rows(
     if among is not None and np.count_nonzero(among) <= FEW_ROWS_OF_MANY:
         query, among = _restricted(schema, query, np.flatnonzero(among)), None
     hits = searcher.search(query, searcher.num_docs, count=False, order_by_field=ROW, order=tantivy.Order.Asc).hits
-    rows = np.fromiter((row for row, _ in hits), dtype=np.int64, count=len(hits))
+    rows = _as_rows([row for row, _ in hits])
     return rows if among is None else rows[_allowed(among, rows)]
 
 
@@ -130,6 +137,6 @@ def _restricted(schema: tantivy.Schema, query: Query, rows: NDArray[np.int64]) -
 
 def _allowed(among: NDArray[np.bool_], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Say for each row whether it is allowed; rows beyond the mask are newer than it, and are not."""
-    inside = rows < len(among)
+    inside = (rows >= 0) & (rows < len(among))
     inside[inside] = among[rows[inside]]
     return inside

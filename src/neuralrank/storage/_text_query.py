@@ -37,7 +37,7 @@ def spelled(searcher: tantivy.Searcher, query: WordQuery) -> SpelledQuery:
 
 
 def queries(schema: tantivy.Schema, query: WordQuery) -> Iterator[tuple[Query, bool]]:
-    """Yield what to search for: first models with all words, then with most, then with any.
+    """Yield what to search for: first models with all words, then with most, then with any, then with what is quoted.
 
     What is quoted, and what is excluded, holds in all of them. Beside each stands whether a word may be missing.
     """
@@ -59,10 +59,12 @@ def _ways(build: "_Builder", query: WordQuery) -> Iterator[tuple[Query, bool]]:
     yield _all_of(every, optional, excluded), False
 
     single = [*(build.word(piece) for piece in _pieces(query.words)), *prefixes]
+    some = [(Occur.Should, clause) for clause in single]
     if len(single) > 1:
         for n_needed in dict.fromkeys((n_most(len(single)), 1)):
-            some = Query.boolean_query([(Occur.Should, clause) for clause in single], n_needed)
-            yield _all_of([*fixed, (Occur.Must, some)], optional, excluded), True
+            yield _all_of([*fixed, (Occur.Must, Query.boolean_query(some, n_needed))], optional, excluded), True
+    if single and fixed:
+        yield _all_of([*fixed, *some], optional, excluded), True
 
 
 def n_most(n_words: int) -> int:
