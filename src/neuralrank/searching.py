@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,10 @@ from neuralrank.queries.concepts import (
     load_thesaurus,
     query_concepts,
 )
-from neuralrank.queries.likeness import Likeness, likeness, same_model
+from neuralrank.queries.likeness import Likeness, same_model
 from neuralrank.queries.where import Condition, parse_where
 from neuralrank.queries.words import parse_words
+from neuralrank.relatives import relatives
 from neuralrank.storage.catalogue import Catalogue, open_catalogue
 from neuralrank.storage.derived import Derived, derived, indexed_text
 from neuralrank.storage.text_index import Snippet
@@ -38,8 +39,6 @@ from neuralrank.types import FoundModel, ModelEntry, SearchResult, WordQuery
 Unknown = Literal["keep", "drop"]
 DEFAULT_TOP = 20
 MAX_TOP = 10_000
-MAX_LIKE = 500
-"""Relatives of a model are looked for among so many that share words with it, and among those of its architecture."""
 _MOST_FIRST = ("accuracy", "downloads", "likes", "created", "updated", "loadable")
 _LABELS_WEIGHT = 2.0
 """Of the covered share of the wanted labels against the relevance of the text, which is at most 1."""
@@ -304,31 +303,10 @@ class _Search:
                 f"--like needs the id or name of a model of the catalogue. Got {key!r}. "
                 "Find it with `neuralrank search`, or bring it in with `neuralrank index`."
             )
-        own = found[0]
-        (model,) = self.catalogue.entries([own])
-        self.among[own] = False
         if self.checked.words is not None:
             self._keep(self.texts.matching_rows(self.checked.words))
-        rows = self._candidates(model)
-        places = [
-            _Place(row=row, likeness=likeness(model, entry))
-            for row, entry in zip(rows, self.catalogue.entries(rows), strict=True)
-        ]
-        return sorted(
-            (place for place in places if place.likeness is not None and place.likeness.value > 0),
-            key=lambda place: (-place.likeness.value if place.likeness else 0.0, place.row),
-        )
-
-    def _candidates(self, model: ModelEntry) -> list[int]:
-        """Return the rows of models that share words, the architecture or an ancestor with a model."""
-        words = " ".join((model.name, model.architecture or "", *model.base_model, *model.tags[:10])).replace('"', " ")
-        hits = self.texts.search(parse_words(words, any_of=True), limit=MAX_LIKE, among=self.among)
-        rows = {int(row) for row in hits.rows}
-        for name, value in (("architecture", model.architecture), ("base_model", model.name)):
-            if value:
-                alike = self.columns.masks(parse_where(f"{name} = {_quoted(value)}").evaluate)[0] & self.among
-                rows.update(int(row) for row in self.columns.best("downloads", alike, MAX_LIKE, descending=True))
-        return sorted(rows)
+        found_like = relatives(found[0], self.catalogue, self.columns, self.texts, self.among)
+        return [_Place(row=row, likeness=like) for row, like in found_like]
 
     def _distinct(self, pick: Callable[[int], list[_Place]]) -> list[FoundModel]:
         """Return the first models, one of each group of copies, and their details."""
@@ -389,10 +367,6 @@ class _Place:
     full: bool | None = None
     """Whether it has all the words; None where they do not make the order."""
     likeness: Likeness | None = None
-
-
-def _quoted(value: Any) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
 
 
 def _covered(covers: Coverage) -> dict[str, str | None]:

@@ -432,6 +432,8 @@ class RankedModel:
     license: str | None
     pretraining_data: str | None = None
     warnings: tuple[str, ...] = ()
+    features_key: str | None = None
+    """Under which its features are kept in the cache; for this machine, so not in the JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)

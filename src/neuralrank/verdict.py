@@ -133,6 +133,7 @@ def _row(
         params=facts.n_params,
         size_bytes=trial.record.size_bytes,
         extract_seconds=trial.features.extract_seconds,
+        features_key=trial.features.key,
         cached=trial.features.cached,
         architecture=facts.architecture,
         format=facts.format,

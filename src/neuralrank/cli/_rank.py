@@ -17,6 +17,8 @@ from neuralrank.cli._progress import ProgressView
 from neuralrank.errors import UsageError
 from neuralrank.types import Failure, Ranking, Task
 
+MAX_REASONS = 20
+
 Models = Annotated[
     list[str] | None,
     typer.Argument(

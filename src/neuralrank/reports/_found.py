@@ -1,4 +1,4 @@
-"""`SearchResult` → a list for the terminal, JSON, CSV or Markdown. A search is no ranking, and this no report of one."""
+"""`SearchResult` → a list for the terminal, JSON, CSV or Markdown. A search is no ranking: this is no report of one."""
 
 from __future__ import annotations
 

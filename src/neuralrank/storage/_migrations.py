@@ -104,6 +104,7 @@ CREATE TABLE trial (
     expected_accuracy REAL,
     n_samples INTEGER NOT NULL,
     extract_seconds REAL NOT NULL,
+    features_key TEXT,
     PRIMARY KEY (run_id, rank)
 ) WITHOUT ROWID;
 CREATE INDEX trial_model_id ON trial (model_id);

@@ -118,7 +118,7 @@ def store_ranking(catalogue: Catalogue, ranking: Ranking) -> None:
             (run_id, created, plain(target.fingerprint), plain(ranking.score), packed),
         )
         catalogue.connection.executemany(
-            "INSERT INTO trial VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO trial VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             ((run_id, *_trial_values(model)) for model in ranking.models),
         )
         catalogue.connection.executemany(
@@ -194,6 +194,35 @@ def trials_of(catalogue: Catalogue, fingerprint: str) -> list[StoredTrial]:
     return list(_trials(catalogue, "WHERE run.fingerprint = ?", (plain(fingerprint),)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SharedRun:
+    """A ranking of two models: where the features of both on the same samples may be kept."""
+
+    other_id: str
+    own_key: str
+    """Of the features of the model asked about."""
+    other_key: str
+    data: str
+
+
+def shared_runs(catalogue: Catalogue, model_id: str) -> list[SharedRun]:
+    """Return, for each model that was ranked along with this one, the newest such ranking whose features were kept."""
+    statement = (
+        "SELECT other.model_id, own.features_key, other.features_key, target.path FROM trial own "
+        "JOIN trial other ON other.run_id = own.run_id AND other.model_id <> own.model_id "
+        "JOIN run ON run.run_id = own.run_id JOIN target ON target.fingerprint = run.fingerprint "
+        "WHERE own.model_id = ? AND own.features_key IS NOT NULL AND other.features_key IS NOT NULL "
+        "ORDER BY run.created, run.run_id"
+    )
+    with told(catalogue.folder):
+        rows = catalogue.connection.execute(statement, (plain(model_id),)).fetchall()
+    newest = {other: (own_key, other_key, data) for other, own_key, other_key, data in rows}
+    return [
+        SharedRun(other_id=other, own_key=own_key, other_key=other_key, data=data)
+        for other, (own_key, other_key, data) in newest.items()
+    ]
+
+
 def trials_of_model(catalogue: Catalogue, key: str) -> list[StoredTrial]:
     """Return the rows of all stored rankings whose model has that id or name, newest first."""
     return list(_trials(catalogue, "WHERE model_id = ?1 OR name = ?1", (plain(key),)))
@@ -229,6 +258,7 @@ def _trial_values(model: RankedModel) -> tuple[Any, ...]:
         None if expected is None or not math.isfinite(expected) else float(expected),
         int(model.n_samples_used),
         float(model.extract_seconds),
+        model.features_key,
     )
 
 
