@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ COLUMNS_FOLDER, TEXT_FOLDER = "columns", "text"
 LOCK_NAME = "derived.lock"
 WAIT_SECONDS = 30.0
 LOCK_SECONDS = 600.0
+_PAUSE_SECONDS = 0.01
 _CACHE_KIB = 32 * 1024
 
 
@@ -31,7 +33,7 @@ def connect(folder: Path) -> sqlite3.Connection:
         # Transactions are begun by hand: Python's own begin as readers and fail when they turn writers.
         connection = sqlite3.connect(folder / FILE_NAME, timeout=WAIT_SECONDS, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _keep_a_log(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             migrate(connection)
@@ -39,6 +41,19 @@ def connect(folder: Path) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def _keep_a_log(connection: sqlite3.Connection) -> None:
+    """Have changes written to a log first; SQLite itself does not wait for another process that does so just now."""
+    give_up = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname not in ("SQLITE_BUSY", "SQLITE_LOCKED") or time.monotonic() > give_up:
+                raise
+            time.sleep(_PAUSE_SECONDS)
 
 
 @contextmanager
