@@ -13,7 +13,7 @@ from statistics import NormalDist
 from typing import Any
 
 from neuralrank.errors import NothingRankedError, SourceError
-from neuralrank.history import Prior, PriorRow, prior_for
+from neuralrank.history import Prior, PriorRow, prior_document, prior_for
 from neuralrank.indexing import Indexed, index
 from neuralrank.queries.shortlist import Candidate, Chosen, shortlist
 from neuralrank.searching import MAX_TOP, Query, find
@@ -128,7 +128,9 @@ def pool_settings(pool: Pool, *, prior: bool) -> dict[str, Any]:
         }
     }
     if prior and pool.prior is not None:
-        said["prior"] = _prior_document(pool.prior, pool.models)
+        run = {item.entry.model_id for item in pool.models}
+        rows = tuple(row for row in pool.prior.rows if row.model_id in run)
+        said["prior"] = prior_document(replace(pool.prior, rows=rows))
     return said
 
 
@@ -156,22 +158,6 @@ def _candidate(found: FoundModel, past: Mapping[str, PriorRow]) -> Candidate:
         n_past_data=known.n_outcomes + known.n_scores if known else None,
         popularity=found.entry.downloads,
     )
-
-
-def _prior_document(prior: Prior, models: Sequence[Fetchable]) -> dict[str, Any]:
-    """Return the prior of the models that are run, as JSON values."""
-    run = {item.entry.model_id for item in models}
-    return {
-        "similar": [
-            {"data": each.name, "similarity": each.similarity.value, "n_outcomes": each.n_outcomes}
-            for each in prior.similar
-        ],
-        "expected": [
-            {"model_id": row.model_id, "advantage": row.advantage, "stderr": row.stderr, "reason": row.reason}
-            for row in prior.rows
-            if row.model_id in run
-        ],
-    }
 
 
 def _repository(

@@ -116,6 +116,10 @@ def rank(
     for warning in warned:
         notes.print(Text(str(warning.message), style="yellow"), soft_wrap=True)
     _tell_pool(result, notes)
+    if chosen == "table" and "prior" in result.settings:
+        from neuralrank.history import prior_from_document, prior_text
+
+        print_out(prior_text(prior_from_document(result.settings["prior"]), top=top))
     write_ranking(result, chosen, out, notes, top=top)
     return exit_code(result, strict=strict)
 

@@ -7,6 +7,7 @@ A prior never enters a score or an order of `rank`. Nothing of the data set aske
 that were reported on that very data, and rankings of it for the similarity alone.
 """
 
+from neuralrank.history._document import prior_document, prior_from_document
 from neuralrank.history._prior import Prior, PriorRow, SimilarTarget, expected_order
 from neuralrank.history._read import prior_for, read_history
 from neuralrank.history._relatives import KnownModel
@@ -23,7 +24,9 @@ __all__ = [
     "Similarity",
     "TargetFacts",
     "expected_order",
+    "prior_document",
     "prior_for",
+    "prior_from_document",
     "prior_text",
     "read_history",
     "similarity",
