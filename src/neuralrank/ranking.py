@@ -104,6 +104,7 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
     prior: str | None = None,
     catalogue: str | Path | None = None,
     offline: bool = False,
+    max_fetch: float | None = None,
     cache_dir: str | Path | None = None,
     limits: Limits | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -133,6 +134,7 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         prior: "history" adds what past outcomes on similar data sets say; it does not change the ranking.
         catalogue: folder of the catalogue, where the ranking is kept too; None: the setting `catalogue`.
         offline: do not use the network.
+        max_fetch: most that is downloaded for one model, in GB; None: the setting `max_fetch`.
         cache_dir: where features are kept; None: the setting `cache_dir`.
         limits: what one model may use; None: the settings.
         progress: called with a `Progress` as the run goes on, also from other threads.
@@ -174,7 +176,9 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
     usable = tuple(name for name in scorers if target.task in scorers[name].tasks)
     query = Query(text=text, where=where, labels=tuple(labels), unknown=unknown)
     folder = Path(catalogue) if catalogue is not None else settings.catalogue_dir()
-    finding = _Finding(query=query, pool=pool, prior=prior, catalogue=folder, offline=offline)
+    max_fetch = settings.number("max_fetch") if max_fetch is None else max_fetch
+    sources = {"offline": offline, "max_bytes": int(min(max_fetch * 1e9, MAX_MEMORY_BYTES))}
+    finding = _Finding(query=query, pool=pool, prior=prior, catalogue=folder, source_options=sources)
     listed, found = finding.models(models, target)
     cache = open_cache(cache_dir)
     drawn = read_probe(
@@ -215,7 +219,7 @@ class _Finding:
     pool: int | None
     prior: str | None
     catalogue: Path
-    offline: bool
+    source_options: Mapping[str, Any]
 
     def models(self, models: Models, target: Target) -> tuple[list[Item], dict[str, Any]]:
         """Return the models to run, and what the result should say of how they were found."""
@@ -238,7 +242,7 @@ class _Finding:
                 target,
                 n=self.pool,
                 sources=[str(path) for path in named or ()],
-                options={"offline": self.offline},
+                options=self.source_options,
             )
         return [*pool.models, *pool.failures], pool_settings(pool, prior=self.prior is not None)
 

@@ -51,6 +51,7 @@ SETTINGS = (
         unit="GB",
         help="Memory one model may use; 0: its share of 80 % of the machine's.",
     ),
+    Setting(name="max_fetch", default="5", unit="GB", help="Most that is downloaded for one model."),
     Setting(
         name="max_unreadable",
         default="0.05",

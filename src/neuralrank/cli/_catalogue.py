@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -102,8 +102,6 @@ def search(
     chosen = _chosen(format_, out)
     if out is not None:
         check_writable(out)
-    if unknown not in ("keep", "drop"):
-        raise UsageError(f"--unknown needs keep or drop. Got {unknown!r}. Leave it out to drop them.")
     query = Query(
         text=text,
         where=where,
@@ -111,7 +109,7 @@ def search(
         like=like,
         sort=sort,
         top=top,
-        unknown="keep" if unknown == "keep" else "drop",
+        unknown=unknown_of(unknown),
         copies=copies,
         synonyms=synonyms,
     )
@@ -229,6 +227,14 @@ def repair(catalogue: CatalogueFolder = None) -> None:
 def split_labels(text: str) -> tuple[str, ...]:
     """Return the label names of an option."""
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def unknown_of(given: str) -> Literal["keep", "drop"]:
+    """Return what an option says is done with models of which a condition is unknown."""
+    match given:
+        case "keep" | "drop":
+            return given
+    raise UsageError(f"--unknown needs keep or drop. Got {given!r}. Leave it out to drop them.")
 
 
 @contextmanager

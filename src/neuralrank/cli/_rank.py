@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from neuralrank.cli._catalogue import CatalogueFolder, Offline, folder_of, split_labels
+from neuralrank.cli._catalogue import CatalogueFolder, Offline, Quiet, folder_of, split_labels, unknown_of
 from neuralrank.cli._output import REPORTS, check_writable, chosen_format, exit_code, print_out, write_ranking
 from neuralrank.cli._progress import ProgressView
 from neuralrank.errors import UsageError
@@ -30,47 +30,68 @@ Data = Annotated[
 ]
 
 
+Where = Annotated[str | None, typer.Option(help='Condition, for example "params < 30M"; see docs/where.md.')]
+Words = Annotated[str | None, typer.Option(help="Words by which models are found.")]
+Labels = Annotated[str, typer.Option(help="Names of classes of which a model must know one.")]
+Unknown = Annotated[str, typer.Option(help="Models of which the condition is unknown: keep or drop.")]
+PoolSize = Annotated[int | None, typer.Option(help="Models to run, chosen from all that match.", min=1)]
+Prior = Annotated[str | None, typer.Option(help="'history': say first what past outcomes on similar data let expect.")]
+Score = Annotated[str, typer.Option(help="Score that orders the models, or several: mean_rank:neuralrank,log_me,parc.")]
+Also = Annotated[str, typer.Option(help="Further scorers to show, separated by commas.")]
+Probe = Annotated[int, typer.Option(help="Number of samples to use, drawn by class.")]
+Seed = Annotated[int, typer.Option(help="Seed of the draw.")]
+Layer = Annotated[str | None, typer.Option(help="Layer to take features from; 'list' names those of each model.")]
+Top = Annotated[int | None, typer.Option(help="Show only the first N models.", min=1)]
+Format = Annotated[str | None, typer.Option("--format", help=f"Output: {', '.join(REPORTS)}.")]
+Out = Annotated[Path | None, typer.Option(help="Write the output to this file; its suffix sets the format.")]
+InputColumn = Annotated[str | None, typer.Option(help="Column with the samples.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Column with the labels.")]
+GroupColumn = Annotated[str | None, typer.Option(help="Column that says which samples belong together.")]
+Split = Annotated[str | None, typer.Option(help="Part of the data to use, for example train.")]
+TaskName = Annotated[
+    str | None, typer.Option("--task", help="classification, regression or multilabel; detected if not given.")
+]
+MaxFetch = Annotated[float | None, typer.Option(help="Most that is downloaded for one model, in GB.")]
+CacheDir = Annotated[str | None, typer.Option(help="Where extracted features are kept.")]
+ModelTimeout = Annotated[float | None, typer.Option(help="Seconds without progress before a model is stopped.")]
+ModelMemory = Annotated[float | None, typer.Option(help="Memory one model may use, in GB.")]
+Threads = Annotated[int | None, typer.Option(help="Threads a model may use.")]
+Jobs = Annotated[int | None, typer.Option(help="Models that run at once.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 if any model failed.")]
+
+
 def rank(
     data: Data,
     models: Models = None,
-    where: Annotated[str | None, typer.Option(help='Condition, for example "params < 30M"; see docs/where.md.')] = None,
-    text: Annotated[str | None, typer.Option(help="Words by which models are found.")] = None,
-    labels: Annotated[str, typer.Option(help="Names of classes of which a model must know one.")] = "",
-    unknown: Annotated[str, typer.Option(help="Models of which the condition is unknown: keep or drop.")] = "drop",
-    pool: Annotated[int | None, typer.Option(help="Models to run, chosen from all that match.", min=1)] = None,
-    prior: Annotated[
-        str | None, typer.Option(help="'history': say first what past outcomes on similar data let expect.")
-    ] = None,
-    score: Annotated[
-        str, typer.Option(help="Score that orders the models, or several: mean_rank:neuralrank,log_me,parc.")
-    ] = "neuralrank",
-    also: Annotated[str, typer.Option(help="Further scorers to show, separated by commas.")] = "log_me,lda_probe,knn",
-    probe: Annotated[int, typer.Option(help="Number of samples to use, drawn by class.")] = 2_000,
-    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
-    layer: Annotated[
-        str | None, typer.Option(help="Layer to take features from; 'list' names those of each model.")
-    ] = None,
-    top: Annotated[int | None, typer.Option(help="Show only the first N models.", min=1)] = None,
-    format_: Annotated[str | None, typer.Option("--format", help=f"Output: {', '.join(REPORTS)}.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the output to this file; its suffix sets the format.")] = None,
-    input_column: Annotated[str | None, typer.Option(help="Column with the samples.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column with the labels.")] = None,
-    group_column: Annotated[str | None, typer.Option(help="Column that says which samples belong together.")] = None,
-    split: Annotated[str | None, typer.Option(help="Part of the data to use, for example train.")] = None,
-    task: Annotated[
-        str | None, typer.Option(help="classification, regression or multilabel; detected if not given.")
-    ] = None,
+    where: Where = None,
+    text: Words = None,
+    labels: Labels = "",
+    unknown: Unknown = "drop",
+    pool: PoolSize = None,
+    prior: Prior = None,
+    score: Score = "neuralrank",
+    also: Also = "log_me,lda_probe,knn",
+    probe: Probe = 2_000,
+    seed: Seed = 0,
+    layer: Layer = None,
+    top: Top = None,
+    format_: Format = None,
+    out: Out = None,
+    input_column: InputColumn = None,
+    label_column: LabelColumn = None,
+    group_column: GroupColumn = None,
+    split: Split = None,
+    task: TaskName = None,
     catalogue: CatalogueFolder = None,
     offline: Offline = False,
-    cache_dir: Annotated[str | None, typer.Option(help="Where extracted features are kept.")] = None,
-    model_timeout: Annotated[
-        float | None, typer.Option(help="Seconds without progress before a model is stopped.")
-    ] = None,
-    model_memory: Annotated[float | None, typer.Option(help="Memory one model may use, in GB.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads a model may use.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Models that run at once.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 if any model failed.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
+    max_fetch: MaxFetch = None,
+    cache_dir: CacheDir = None,
+    model_timeout: ModelTimeout = None,
+    model_memory: ModelMemory = None,
+    threads: Threads = None,
+    jobs: Jobs = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
 ) -> int:
     """Rank models for a data set."""
     from neuralrank import ranking as engine
@@ -87,8 +108,6 @@ def rank(
     for note in target.notes:
         notes.print(Text(note, style="dim"), soft_wrap=True)
     limits = _limits(engine.default_limits(), model_timeout, model_memory, threads, jobs)
-    if unknown not in ("keep", "drop"):
-        raise UsageError(f"--unknown needs keep or drop. Got {unknown!r}. Leave it out to drop them.")
     if layer == "list":
         return _list_layers(models or [], target, limits)
     with ProgressView(notes, enabled=not quiet) as view, warnings.catch_warnings(record=True) as warned:
@@ -99,11 +118,12 @@ def rank(
             where=where,
             text=text,
             labels=split_labels(labels),
-            unknown="keep" if unknown == "keep" else "drop",
+            unknown=unknown_of(unknown),
             pool=pool,
             prior=prior,
             catalogue=folder_of(catalogue),
             offline=offline,
+            max_fetch=max_fetch,
             score=score,
             also=[name.strip() for name in also.split(",") if name.strip()],
             probe=probe,
@@ -116,25 +136,34 @@ def rank(
     for warning in warned:
         notes.print(Text(str(warning.message), style="yellow"), soft_wrap=True)
     _tell_pool(result, notes)
-    if chosen == "table" and "prior" in result.settings:
-        from neuralrank.history import prior_from_document, prior_text
-
-        print_out(prior_text(prior_from_document(result.settings["prior"]), top=top))
+    if chosen == "table":
+        _tell_prior(result, top)
     write_ranking(result, chosen, out, notes, top=top)
     return exit_code(result, strict=strict)
 
 
 def _tell_pool(result: Ranking, notes: Console) -> None:
-    """Say how the models were found, and what past outcomes let expect of them."""
+    """Say how many models were found, and why those that ran were chosen."""
     pool = result.settings.get("pool")
     if pool is None:
         return
     unknown = f", {pool['n_unknown']:,} of them unknown to the condition" if pool["n_unknown"] else ""
-    notes.print(
-        Text(
-            f"pool: {len(pool['reasons']):,} of {pool['n_matches']:,} matching models of {pool['n_models']:,}{unknown}"
-        )
-    )
+    n_chosen = len(pool["reasons"])
+    notes.print(Text(f"pool: {n_chosen:,} of {pool['n_matches']:,} matching models of {pool['n_models']:,}{unknown}"))
+    names = {model.model_id: model.name for model in result.models}
+    told = [(names.get(model_id, model_id), reasons) for model_id, reasons in pool["reasons"].items() if reasons]
+    for name, reasons in told[:MAX_REASONS]:
+        notes.print(Text(f"  {name}: {'; '.join(reasons)}", style="dim"), soft_wrap=True)
+    if len(told) > MAX_REASONS:
+        notes.print(Text(f"  … and {len(told) - MAX_REASONS:,} more, all of them in --format json", style="dim"))
+
+
+def _tell_prior(result: Ranking, top: int | None) -> None:
+    """Print what past outcomes let expect, apart from the ranking and before it."""
+    from neuralrank.history import prior_from_document, prior_text
+
+    if "prior" in result.settings:
+        print_out(prior_text(prior_from_document(result.settings["prior"]), top=top))
 
 
 def _task(given: str | None) -> Task | None:
