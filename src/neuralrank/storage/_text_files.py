@@ -155,6 +155,18 @@ def wipe(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left behind; only for whoever keeps other writers out.
+
+    It is in the way: tantivy names files by counting operations, and cannot commit where a killed writer counted alike.
+    """
+    segments = _parsed_meta((folder / META).read_bytes())[1]
+    wanted = {META, MANIFEST, _MANAGED, *(name for segment in segments for name in _files(segment))}
+    for path in folder.iterdir():
+        if _OURS.fullmatch(path.name) and path.name not in wanted:
+            path.unlink(missing_ok=True)
+
+
 def _parsed_meta(data: bytes) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
     """Return the number of the commit, the segments, and what no commit changes."""
     try:

@@ -9,8 +9,9 @@ from neuralrank.storage._text_words import cleaned, with_parts
 SCHEMA_VERSION = 1
 """Goes up whenever fields or words change; an index of another version is built again."""
 
-WEIGHTS = {"name": 3.0, "labels": 2.0, "tags": 2.0, "data": 2.0, "description": 1.0}
-"""Factor on the BM25 score of a word in each field."""
+WEIGHTS = {"name": 2.0, "labels": 1.5, "tags": 1.5, "data": 2.0, "description": 1.0}
+"""Factor on the BM25 score of a word in each field; on the tuning half of the search benchmark, halves and doubles of
+them change nDCG@10 by less than 0.01."""
 OTHER_FIELDS = 0.3
 """Part of the score that a word found in several fields gets for each beyond its best."""
 SURFACES = "surfaces"

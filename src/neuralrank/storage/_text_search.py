@@ -21,7 +21,7 @@ class Hits:
     scores: NDArray[np.float64]
     """Shape (n_hits,), above 0, never ascending."""
     n_full: int
-    """So many of them, the first, have all the words; the others have most of them, or any if none has most."""
+    """So many of them, the first, have all the words; after them come those with most of the words, then with any."""
     n_matches: int
     """How many allowed models have all the words; if none has, how many have most, or any if none has most."""
     counted: bool = True
@@ -48,7 +48,7 @@ def search(
     limit: int,
     among: NDArray[np.bool_] | None,
 ) -> Hits:
-    """Return the best hits; where fewer than `limit` have all the words, those with most of them come after."""
+    """Return the best hits; where fewer than `limit` have all the words, those with fewer words come after."""
     if query == WordQuery():
         return no_hits()
     asked = spelled(searcher, query)
@@ -73,7 +73,7 @@ def search(
             counted=found.counted if len(found.rows) else hits.counted,
             corrections=asked.corrections,
         )
-        if len(found.rows) >= limit or (may_lack and len(found.rows)):
+        if len(found.rows) >= limit:
             break
     return found
 

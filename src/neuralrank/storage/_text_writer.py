@@ -8,7 +8,7 @@ from pathlib import Path
 import tantivy
 
 from neuralrank.storage._text_engine import Failure, failing, opened
-from neuralrank.storage._text_files import Manifest, wipe, write_manifest
+from neuralrank.storage._text_files import Manifest, sweep, wipe, write_manifest
 from neuralrank.storage._text_schema import ROW, IndexedText, document, schema
 
 HEAP_BYTES = 200_000_000
@@ -47,6 +47,8 @@ def write(
     first = next(chunks, [])
     gone = removed if first else list(removed)
     if first or gone:
+        with failing():
+            sweep(folder)
         index = opened(folder)
         with failing():
             known = index.searcher()
