@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from neuralrank import settings
 from neuralrank.cli._output import check_writable, print_out, say_error, write_file
-from neuralrank.errors import OutputError, UsageError
+from neuralrank.errors import NeuralrankError, OutputError, UsageError
 
 FORMATS = ("table", "json", "csv", "markdown")
 SUFFIXES = {".json": "json", ".csv": "csv", ".md": "markdown"}
@@ -168,23 +169,28 @@ def stats(catalogue: CatalogueFolder = None) -> None:
 
 @app.command("export")
 def export_(
-    out: Annotated[Path, typer.Argument(help="Folder to write models.parquet and outcomes.jsonl to.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write models.parquet, outcomes.jsonl and runs.jsonl to.")],
     catalogue: CatalogueFolder = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write the catalogue to a folder, models as Parquet."""
+    """Write the catalogue to a folder: models as Parquet, outcomes and rankings as lines of JSON."""
     from neuralrank.storage.exchange import export_models
+    from neuralrank.storage.outcomes import export_outcomes, write_lines
+    from neuralrank.storage.runs import get_document, list_runs
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"An export needs a folder. Got {(error.strerror or str(error)).lower()} at {str(out)!r}. "
-            "Choose another place."
-        ) from None
     with _opened(catalogue) as opened:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise OutputError(
+                f"An export needs a folder. Got {reason} at {str(out)!r}. Choose another place."
+            ) from None
         n_models = export_models(opened, out / "models.parquet")
-    _note(f"{n_models:,} models written to {out / 'models.parquet'}", quiet=quiet)
+        n_outcomes = export_outcomes(opened, out / "outcomes.jsonl")
+        runs = list_runs(opened)
+        write_lines(out / "runs.jsonl", (json.loads(get_document(opened, run.run_id)) for run in runs))
+    _note(f"{n_models:,} models, {n_outcomes:,} outcomes and {len(runs):,} rankings written to {out}", quiet=quiet)
 
 
 @app.command("import")
@@ -197,24 +203,54 @@ def import_(
     from neuralrank.queries.concepts import index_concepts
     from neuralrank.storage.catalogue import open_catalogue
     from neuralrank.storage.exchange import import_models
+    from neuralrank.storage.outcomes import import_outcomes
 
     path = source / "models.parquet" if source.is_dir() else source
     with open_catalogue(folder_of(catalogue)) as opened:
         merged = import_models(opened, path, concepts=index_concepts)
-        _note(
-            f"{merged.n_new:,} new models, {merged.n_newer:,} more recent than here, {merged.n_kept:,} kept as here.",
-            quiet=quiet,
-        )
+        told = [
+            f"{merged.n_new:,} new models, {merged.n_newer:,} more recent than here, {merged.n_kept:,} kept as here"
+        ]
+        if (source / "outcomes.jsonl").is_file():
+            told.append(f"{import_outcomes(opened, source / 'outcomes.jsonl').n_added:,} new outcomes")
+        if (source / "runs.jsonl").is_file():
+            told.append(f"{_import_runs(opened, source / 'runs.jsonl'):,} new rankings")
+        _note(f"{', '.join(told)}.", quiet=quiet)
         _bring_up_to_date(opened, quiet=quiet)
+
+
+def _import_runs(opened: Any, path: Path) -> int:
+    """Store the rankings of an exported file that are not here; return how many."""
+    from neuralrank.reports.document import ranking_from_json
+    from neuralrank.storage.runs import list_runs, store_ranking
+
+    known = {run.run_id for run in list_runs(opened)}
+    n_new = 0
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                ranking = ranking_from_json(line)
+            except (ValueError, KeyError, TypeError, NeuralrankError) as error:
+                raise UsageError(
+                    f"{path.name} needs a ranking in each line. Got something else in line {number}. Export it again."
+                ) from error
+            if ranking.run_id not in known:
+                store_ranking(opened, ranking)
+                n_new += 1
+    return n_new
 
 
 @app.command()
 def repair(catalogue: CatalogueFolder = None) -> None:
     """Check the catalogue; if it is damaged, keep all that can be read."""
+    from neuralrank.storage.catalogue import open_catalogue
+    from neuralrank.storage.outcomes import replay_outcomes
     from neuralrank.storage.repair import repair as mend
 
     done = mend(folder_of(catalogue))
-    kept = f"{done.n_models:,} models, {done.n_runs:,} runs and {done.n_outcomes:,} outcomes"
+    with open_catalogue(folder_of(catalogue)) as opened:
+        n_replayed = replay_outcomes(opened).n_added
+    kept = f"{done.n_models:,} models, {done.n_runs:,} rankings and {done.n_outcomes + n_replayed:,} outcomes"
     if done.was_sound:
         print_out(f"The catalogue is sound: {kept}. Columns and text index will be made again.")
     else:

@@ -10,13 +10,14 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
-from neuralrank.errors import UnknownNameError, UsageError
+from neuralrank.errors import OutputError, UnknownNameError, UsageError
 from neuralrank.storage._connection import told, writing
 from neuralrank.storage._rows import iso_date
 from neuralrank.storage.catalogue import Catalogue
@@ -113,7 +114,7 @@ def replay_outcomes(catalogue: Catalogue) -> Replayed:
         CatalogueError: the journal cannot be read, or the catalogue not be written.
     """
     with told(catalogue.folder):
-        journal = _read(catalogue.folder)
+        journal = _read(catalogue.folder / JOURNAL_NAME)
     had = {outcome.id for outcome in outcomes(catalogue)}
     new = [outcome for outcome in journal.outcomes.values() if outcome.id not in had]
     gone = sorted(journal.removed & had)
@@ -126,6 +127,58 @@ def replay_outcomes(catalogue: Catalogue) -> Replayed:
             catalogue.connection.executemany(_INSERT, map(_values, new))
             catalogue.connection.executemany("DELETE FROM outcome WHERE id = ?", ((key,) for key in gone))
     return Replayed(n_added=len(new), n_removed=len(gone), n_unreadable=journal.n_unreadable)
+
+
+def export_outcomes(catalogue: Catalogue, path: Path) -> int:
+    """Write all outcomes, and what is known of their data sets, as lines of JSON; return how many outcomes.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    every = outcomes(catalogue)
+    about = {outcome.fingerprint for outcome in every}
+    lines: list[Mapping[str, Any]] = [
+        {"target": asdict(target)} for target in targets(catalogue) if target.fingerprint in about
+    ]
+    lines += [{"outcome": asdict(outcome)} for outcome in every]
+    write_lines(path, lines)
+    return len(every)
+
+
+def import_outcomes(catalogue: Catalogue, path: Path) -> Replayed:
+    """Add the outcomes of an exported file that are not here; none is removed.
+
+    Raises:
+        CatalogueError: the catalogue cannot be written, or the file not be read.
+    """
+    with told(catalogue.folder):
+        journal = _read(path)
+    had = {outcome.id for outcome in outcomes(catalogue)}
+    new = [outcome for outcome in journal.outcomes.values() if outcome.id not in had]
+    described = {target.fingerprint for target in targets(catalogue)}
+    add_outcomes(catalogue, new, [one for key, one in journal.targets.items() if key not in described])
+    return Replayed(n_added=len(new), n_removed=0, n_unreadable=journal.n_unreadable)
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write lines of JSON to a file, which appears whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}-{uuid4().hex[:12]}")
+    try:
+        with part.open("w", encoding="ascii") as file:
+            file.writelines(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+        part.replace(path)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(
+            f"An export needs a file that can be written. Got {reason} at {str(path)!r}. Choose another place."
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
 
 
 # --- the journal -------------------------------------------------------------------------------------------------
@@ -174,8 +227,7 @@ def _ends_with_a_line(file: BinaryIO) -> bool:
     return file.read(1) == b"\n"
 
 
-def _read(folder: Path) -> _Journal:
-    path = folder / JOURNAL_NAME
+def _read(path: Path) -> _Journal:
     found: dict[str, Outcome] = {}
     about: dict[str, StoredTarget] = {}
     removed: set[str] = set()
