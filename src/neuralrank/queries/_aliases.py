@@ -5,8 +5,6 @@ A name is a phrase of lower-case words. Nothing here knows what a name means.
 
 import re
 import unicodedata
-from functools import lru_cache
-from importlib.resources import files
 
 from neuralrank.queries._words import one_spelling, singular
 
@@ -108,10 +106,7 @@ def _parts(label: str) -> list[str]:
     for part in re.split(r"[,;|]", label):
         for piece in _bracketed(part):
             found.extend(_slashed(piece))
-    found = [part.strip() for part in found]
-    for code in [part for part in found if _WORDNET.fullmatch(part)]:
-        found.extend(_wordnet_names().get(code, ()))
-    return found
+    return [part.strip() for part in found]
 
 
 def _bracketed(part: str) -> list[str]:
@@ -133,11 +128,3 @@ def _slashed(part: str) -> list[str]:
 
 def _camel_words(part: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", part)
-
-
-@lru_cache(maxsize=1)
-def _wordnet_names() -> dict[str, tuple[str, ...]]:
-    """Return the names of the 1,000 WordNet ids that are the classes of ImageNet (ILSVRC 2012)."""
-    text = files("neuralrank.queries").joinpath("wordnet_ids.txt").read_text(encoding="utf-8")
-    rows = [line.split(" ", 1) for line in text.splitlines() if line and not line.startswith("#")]
-    return {code: tuple(names.split(", ")) for code, names in rows}

@@ -37,14 +37,14 @@ How = Literal["exact", "plural", "synonym", "narrower"]
 def concepts_of(label: str) -> tuple[str, ...]:
     """Return the names inside a label, in the singular; none if it only counts classes, as 'LABEL_3' does.
 
-    Commas, slashes and brackets part names; numbers and codes before a name are left out, WordNet ids are looked up.
+    Commas, slashes and brackets part names; numbers and codes before a name are left out, a WordNet id is a name.
     A bare single digit is a name, but label sets in which digits only count classes keep none: see `index_concepts`.
 
     Example:
         >>> concepts_of("tench, Tinca tinca"), concepts_of("T-shirt/top"), concepts_of("Ankle_Boots")
         (('tench', 'tinca tinca'), ('t shirt', 'top'), ('ankle boot',))
-        >>> concepts_of("n01440764"), concepts_of("LABEL_3")
-        (('n01440764', 'tench', 'tinca tinca'), ())
+        >>> concepts_of("n02085620-Chihuahua"), concepts_of("LABEL_3")
+        (('n02085620', 'chihuahua'), ())
     """
     return tuple(dict.fromkeys(singular_phrase(name) for name in names_in(label)))
 
