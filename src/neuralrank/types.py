@@ -338,7 +338,9 @@ class WordQuery:
     prefixes: tuple[str, ...] = ()
     """Wanted: a word that begins so."""
     optional: tuple[str, ...] = ()
-    """Words that nearly every model has ('network'); they count for the order only."""
+    """Words that nearly every model has ('network'); they count for the order only. Alone, any of them will do."""
+    synonyms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """For some of the words, other ways to say them, which will do as well."""
     excluded: WordQuery | None = None
     """Whoever has one of these words, phrases or prefixes is left out."""
 

@@ -1,10 +1,12 @@
 """Whatever is typed is read in some sensible way; only what holds nothing to look for, or too much, is refused."""
 
 import random
+import re
 
 import pytest
 
 from neuralrank.errors import UsageError
+from neuralrank.queries._word_synonyms import GROUPS
 from neuralrank.queries.words import MAX_CHARACTERS, MAX_WORDS, OPTIONAL_WORDS, STOP_WORDS, parse_words
 from neuralrank.types import WordQuery
 
@@ -19,8 +21,8 @@ def test_words_phrases_beginnings_and_exclusions_are_told_apart() -> None:
 
 
 def test_stop_words_are_dropped_and_words_that_every_model_has_are_optional() -> None:
-    query = parse_words("a model for detecting birds in photos")
-    assert query == WordQuery(words=("detecting", "birds", "photos"), optional=("model",))
+    query = parse_words("a model for detecting birds in flight")
+    assert query == WordQuery(words=("detecting", "birds", "flight"), optional=("model",))
 
 
 def test_capitals_do_not_make_a_stop_word_count() -> None:
@@ -65,6 +67,50 @@ def test_words_keep_what_is_inside_them_and_lose_what_is_around(text: str, words
 @pytest.mark.parametrize("text", ['"land cover', 'land cover"', '"" land cover "', '""land"" cover'])
 def test_quotes_that_do_not_pair_are_ignored(text: str) -> None:
     assert parse_words(text) == WordQuery(words=("land", "cover"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "synonyms"),
+    [
+        pytest.param(
+            "Photos of birds", ("Photos", "birds"), {"Photos": ("photograph", "picture", "image")}, id="one-word"
+        ),
+        pytest.param(
+            "fast speech to text",
+            ("fast", "speech-to-text"),
+            {"speech-to-text": ("asr", "automatic speech recognition")},
+            id="expression-with-a-stop-word",
+        ),
+        pytest.param("CNNs", ("CNNs",), {"CNNs": ("convnet", "convolutional network")}, id="plural"),
+        pytest.param(
+            "graph neural networks", ("graph-neural-networks",), {"graph-neural-networks": ("gnn",)}, id="all"
+        ),
+        pytest.param(
+            "quantised tokenizers",
+            ("quantised", "tokenizers"),
+            {"quantised": ("quantized",), "tokenizers": ("tokenisers",)},
+            id="british-and-american",
+        ),
+        pytest.param("noise rises wisely", ("noise", "rises", "wisely"), {}, id="not-a-spelling"),
+        pytest.param('speech "to text"', ("speech",), {}, id="not-across-quotes"),
+        pytest.param("text -to speech", ("text", "speech"), {}, id="not-across-exclusions"),
+        pytest.param("-photo birds", ("birds",), {}, id="not-of-exclusions"),
+    ],
+)
+def test_terms_of_the_trade_have_synonyms(
+    text: str, words: tuple[str, ...], synonyms: dict[str, tuple[str, ...]]
+) -> None:
+    query = parse_words(text)
+    assert query.words == words
+    assert set(query.synonyms) == set(synonyms)
+    for word, first in synonyms.items():
+        assert query.synonyms[word][: len(first)] == first
+
+
+def test_the_synonyms_are_in_small_letters_and_in_one_group_each() -> None:
+    phrases = [phrase for group in GROUPS for phrase in group]
+    assert len(set(phrases)) == len(phrases)
+    assert all(re.fullmatch("[a-z]+( [a-z]+)*", phrase) for phrase in phrases)
 
 
 def test_curly_quotes_make_a_phrase_too() -> None:

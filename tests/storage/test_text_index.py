@@ -127,6 +127,28 @@ def test_where_any_word_will_do_the_best_come_first(zoo: TextIndex) -> None:
     assert zoo.matching_rows(query).tolist() == [3, 4]
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        pytest.param("pictures of birds", [3], id="one-word"),
+        pytest.param("ViT", [2], id="short-form"),
+        pytest.param("vision transformers", [2], id="expression"),
+        pytest.param("quantized", [5], id="american-for-british"),
+        pytest.param("quantising", [5], id="british"),
+        pytest.param("qantised", [5], id="misspelt"),
+    ],
+)
+def test_other_ways_to_say_it_will_do(zoo: TextIndex, text: str, rows: list[int]) -> None:
+    hits = found(zoo, text)
+    assert hits.rows[: hits.n_full].tolist() == rows
+
+
+def test_the_word_itself_counts_more_than_another_for_it(tmp_path: Path) -> None:
+    index = index_of(tmp_path, tuple(IndexedText(row=n, name=f"a/{word}") for n, word in enumerate(("image", "photo"))))
+    assert found(index, "photo").rows.tolist() == [1, 0]
+    assert found(index, "image").rows.tolist() == [0, 1]
+
+
 # --- in which order ----------------------------------------------------------------------------------------------
 
 
@@ -360,6 +382,7 @@ def marked(text: str, spans: tuple[tuple[int, int], ...]) -> list[str]:
         pytest.param("bird detect", ["Detects", "birds"], id="stems"),
         pytest.param("conv*", ["convolutional"], id="beginning"),
         pytest.param("brid", ["birds"], id="corrected"),
+        pytest.param("pictures", ["photos"], id="synonym"),
         pytest.param('"birds in photos"', ["birds in photos"], id="phrase"),
         pytest.param("birds-in", ["birds in"], id="compound"),
         pytest.param("photos -plane", ["photos"], id="excluded"),

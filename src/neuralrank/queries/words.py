@@ -6,9 +6,12 @@ words are compared (stems, other spellings) is the business of the index that lo
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import takewhile
 from typing import Literal, NamedTuple
 
 from neuralrank.errors import UsageError
+from neuralrank.queries._word_synonyms import longest_known, synonyms
 from neuralrank.types import WordQuery
 
 MAX_CHARACTERS = 1_000
@@ -73,14 +76,14 @@ def parse_words(text: str, *, any_of: bool = False) -> WordQuery:
         raise UsageError(
             f"A search takes at most {MAX_CHARACTERS:,} characters. Got {len(text):,}. Keep the words that matter."
         )
-    items = list(dict.fromkeys(_items(text)))
+    items = list(dict.fromkeys(_joined(list(_items(text)))))
     if not items:
         raise UsageError(f"A search needs a word with a letter or a digit. Got {text!r}. Name what the model is about.")
     n_words = sum(len(_RUN.findall(item.text)) for item in items)
     if n_words > MAX_WORDS:
         raise UsageError(f"A search takes at most {MAX_WORDS} words. Got {n_words}. Keep the words that matter.")
     excluded = [item for item in items if item.excluded]
-    return _query(
+    query = _query(
         [item for item in items if not item.excluded],
         excluded=WordQuery(
             words=_texts(excluded, "word"), phrases=_texts(excluded, "phrase"), prefixes=_texts(excluded, "prefix")
@@ -88,6 +91,19 @@ def parse_words(text: str, *, any_of: bool = False) -> WordQuery:
         if excluded
         else None,
     )
+    return replace(query, synonyms={word: others for word in query.words if (others := synonyms(word))})
+
+
+def _joined(items: list[_Item]) -> Iterator[_Item]:
+    """Make one word of each known expression of several, before its small words are dropped: 'speech to text'."""
+    while items:
+        plain = list(takewhile(lambda item: item.kind == "word" and not item.excluded, items))
+        n_words = longest_known([item.text for item in plain])
+        if n_words > 1:
+            yield _Item("word", "-".join(item.text for item in items[:n_words]), False)
+        else:
+            yield items[0]
+        items = items[max(1, n_words) :]
 
 
 def _query(wanted: list[_Item], *, excluded: WordQuery | None) -> WordQuery:

@@ -7,13 +7,16 @@ import tantivy
 from tantivy import Occur, Query
 
 from neuralrank.storage._text_schema import OTHER_FIELDS, SURFACES, WEIGHTS
-from neuralrank.storage._text_spelling import corrected
+from neuralrank.storage._text_spelling import corrected, occurs
 from neuralrank.storage._text_words import cleaned, spellings, stems, surfaces
 from neuralrank.types import WordQuery
 
 PREFIX_SCORE = 2.0
 """What a word that only begins as wanted counts, where a rare whole word counts about 10."""
 PREFIX_IN_NAME_SCORE = 6.0
+
+SYNONYM_WEIGHT = 0.7
+"""What another word for a wanted one counts of its score."""
 
 _Clause = tuple[Occur, Query]
 
@@ -30,7 +33,8 @@ def spelled(searcher: tantivy.Searcher, query: WordQuery) -> SpelledQuery:
     """Return the query with misspelled words replaced; phrases, beginnings and exclusions are meant as they are."""
     words, corrections = [], {}
     for word in query.words:
-        near, replaced = corrected(searcher, cleaned(word))
+        known = any(occurs(searcher, other) for other in query.synonyms.get(word, ()))
+        near, replaced = (word, {}) if known else corrected(searcher, cleaned(word))
         words.append(near)
         corrections.update(replaced)
     return SpelledQuery(query=replace(query, words=tuple(dict.fromkeys(words))), corrections=corrections)
@@ -54,11 +58,11 @@ def _ways(build: "_Builder", query: WordQuery) -> Iterator[tuple[Query, bool]]:
     optional = [(Occur.Should, build.word(word)) for word in query.optional]
     excluded = [(Occur.MustNot, clause) for clause in build.excluded(query.excluded)]
     prefixes = [build.prefix(prefix) for prefix in query.prefixes]
-    whole = [*(build.word(word) for word in query.words), *prefixes]
+    whole = [*(build.word(word, query.synonyms.get(word, ())) for word in query.words), *prefixes]
     every = [*fixed, *((Occur.Must, clause) for clause in whole)]
     yield _all_of(every, optional, excluded), False
 
-    single = [*(build.word(piece) for piece in _pieces(query.words)), *prefixes]
+    single = [*(build.word(piece, query.synonyms.get(piece, ())) for piece in _pieces(query)), *prefixes]
     some = [(Occur.Should, clause) for clause in single]
     if len(single) > 1:
         for n_needed in dict.fromkeys((n_most(len(single)), 1)):
@@ -78,9 +82,10 @@ def _all_of(wanted: Sequence[_Clause], optional: Sequence[_Clause], excluded: Se
     return Query.boolean_query([*wanted, *optional, *excluded])
 
 
-def _pieces(words: Sequence[str]) -> list[str]:
+def _pieces(query: WordQuery) -> list[str]:
     """Return the words with compounds taken apart: a model may have 'land' of 'land-cover'."""
-    return list(dict.fromkeys(piece for word in words for piece in _apart(word)))
+    known = query.synonyms
+    return list(dict.fromkeys(piece for word in query.words for piece in ([word] if word in known else _apart(word))))
 
 
 def _apart(word: str) -> list[str]:
@@ -94,9 +99,13 @@ class _Builder:
     def __init__(self, schema: tantivy.Schema) -> None:
         self.schema = schema
 
-    def word(self, word: str) -> Query:
-        """Any spelling of the word, in any field."""
-        return self._anywhere(spellings(word))
+    def word(self, word: str, synonyms: Sequence[str] = ()) -> Query:
+        """Any spelling of the word, or another word for it, in any field."""
+        own = self._anywhere(spellings(word))
+        if not synonyms:
+            return own
+        others = (self._anywhere(spellings(other)) for other in synonyms)
+        return Query.disjunction_max_query([own, *(Query.boost_query(other, SYNONYM_WEIGHT) for other in others)])
 
     def phrase(self, phrase: str) -> Query:
         """The words in this order and nothing between, in any one field."""

@@ -55,7 +55,10 @@ class _Patterns:
     """What to mark: sequences of stems, and beginnings of words."""
 
     def __init__(self, query: WordQuery) -> None:
-        wanted = [spellings(word) for word in (*query.words, *query.optional)]
+        wanted = [
+            tuple(way for each in (word, *query.synonyms.get(word, ())) for way in spellings(each))
+            for word in (*query.words, *query.optional)
+        ]
         wanted += [(tuple(stems().analyze(cleaned(phrase))),) for phrase in query.phrases]
         for pieces in (surfaces().analyze(cleaned(word)) for word in query.words):
             wanted += [(tuple(stems().analyze(piece)),) for piece in pieces if len(pieces) > 1]

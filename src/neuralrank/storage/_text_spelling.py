@@ -35,6 +35,11 @@ def corrected(searcher: tantivy.Searcher, word: str) -> tuple[str, dict[str, str
     return "-".join(replaced.get(piece, piece) for piece in pieces), replaced
 
 
+def occurs(searcher: tantivy.Searcher, words: str) -> bool:
+    """Say whether each of the words occurs somewhere."""
+    return all(_occurs(searcher, piece) for piece in surfaces().analyze(words))
+
+
 def _near(searcher: tantivy.Searcher, piece: str) -> str | None:
     """Return the most frequent word near `piece`; None if it occurs itself, or no word is near."""
     if sum(map(str.isalpha, piece)) < MIN_LETTERS or _occurs(searcher, piece):
