@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ _NUMBERED = {"root": "id", "label_set": "id", "entry": "row"}
 _KEYED = ("failure", "target", "run", "trial", "outcome", "member")
 _ON_PAGES = (*_NUMBERED, "failure", "target", "run", "trial", "outcome")
 """Tables whose rows are told by their shape. An index over two numbers looks like `member`, which is made anew."""
-_NEEDED = ("row", "seq", "source", "name", "stamp")
+_SECOND_COPY = "INDEXED BY sqlite_autoindex_root_1"
+"""Which repositories there are stands in an index too. Without them nobody would notice that a model is gone."""
 _KINDS: Mapping[str, tuple[type, ...]] = {"INTEGER": (int,), "REAL": (int, float), "TEXT": (str,), "BLOB": (bytes, str)}
 
 Row = dict[str, Any]
@@ -46,6 +47,8 @@ def salvage(path: Path, fresh: Path) -> None:
         for table in tables:
             for row in _through_sqlite(path, table, tables[table]):
                 _keep(new, table, row)
+        for row in _through_sqlite(path, f"root {_SECOND_COPY}", ("id", "spec")):
+            _keep(new, "root", row)
         for table, row in _from_pages(path, tables):
             _keep(new, table, row)
         _complete(new)
@@ -66,7 +69,7 @@ def _columns(connection: sqlite3.Connection, table: str) -> dict[str, str]:
     return {name: kind for _, name, kind in found}
 
 
-def _through_sqlite(path: Path, table: str, columns: Mapping[str, str]) -> Iterator[Row]:
+def _through_sqlite(path: Path, table: str, columns: Iterable[str]) -> Iterator[Row]:
     """Yield rows up to the first that cannot be read."""
     with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(path, timeout=30)) as old:
         old.text_factory = lambda text: text.decode(errors="replace")

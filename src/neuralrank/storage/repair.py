@@ -22,8 +22,10 @@ from neuralrank.storage.catalogue import open_catalogue
 from neuralrank.storage.outcomes import JOURNAL_NAME, replay_outcomes
 
 _FRESH = "repairing"
+_WAIT_SECONDS = 30.0
 _BELIEVABLE = 1_000
 """A schema of a higher number is damage, not a newer version."""
+_WITHOUT_NAMES = "SELECT 1 FROM entry WHERE label_set NOT IN (SELECT id FROM label_set) LIMIT 1"
 _NOT_DAMAGE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_READONLY", "SQLITE_FULL")
 
 
@@ -78,7 +80,7 @@ def _is_sound(path: Path) -> bool:
         sqlite3.Error: it cannot be looked at now.
     """
     try:
-        with closing(sqlite3.connect(path, timeout=30)) as connection:
+        with closing(sqlite3.connect(path, timeout=_WAIT_SECONDS)) as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if len(MIGRATIONS) < version < _BELIEVABLE:
                 raise newer(version)
@@ -86,6 +88,7 @@ def _is_sound(path: Path) -> bool:
                 version == len(MIGRATIONS)
                 and _schema(connection) == _our_schema()
                 and connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",)
+                and connection.execute(_WITHOUT_NAMES).fetchone() is None
                 and all(_holds_what_was_written(connection, table) for table in ("entry", "label_set"))
             )
     except sqlite3.DatabaseError as error:
