@@ -94,7 +94,9 @@ def choose_pool(
         raise NothingRankedError(_nothing(found, modality))
     prior = prior_for(catalogue, target, [one.entry for one in usable]) if history else None
     past = {row.model_id: row for row in prior.rows} if prior is not None else {}
-    candidates = [_candidate(one, past) for one in usable]
+    # Where classes were looked for, a model that names none of them has none as far as is known.
+    missing = 0.0 if any(one.coverage is not None for one in usable) else None
+    candidates = [_candidate(one, past, coverage=missing if one.coverage is None else one.coverage) for one in usable]
     chosen = shortlist(candidates, n) if n is not None else [Chosen(entry=one.entry) for one in candidates]
     opened = {repository.spec: repository for repository in repositories}
     return Pool(
@@ -145,13 +147,13 @@ def _found(query: Query, catalogue: Catalogue, target: Target, say: Say) -> Sear
     return replace(found, models=(*by_labels.models, *rest))
 
 
-def _candidate(found: FoundModel, past: Mapping[str, PriorRow]) -> Candidate:
+def _candidate(found: FoundModel, past: Mapping[str, PriorRow], *, coverage: float | None) -> Candidate:
     row = past.get(found.entry.model_id)
     known = row if row is not None and row.advantage is not None else None
     return Candidate(
         entry=found.entry,
         relevance=found.relevance,
-        coverage=found.coverage,
+        coverage=coverage,
         covered=found.covered,
         # The advantage is in standard deviations over models: its place among them as a share.
         past=NormalDist().cdf(known.advantage or 0.0) if known else None,

@@ -190,7 +190,8 @@ def export_(
         n_outcomes = export_outcomes(opened, out / "outcomes.jsonl")
         runs = list_runs(opened)
         write_lines(out / "runs.jsonl", (json.loads(get_document(opened, run.run_id)) for run in runs))
-    _note(f"{n_models:,} models, {n_outcomes:,} outcomes and {len(runs):,} rankings written to {out}", quiet=quiet)
+    written = f"{_n(n_models, 'model')}, {_n(n_outcomes, 'outcome')} and {_n(len(runs), 'ranking')}"
+    _note(f"{written} written to {out}", quiet=quiet)
 
 
 @app.command("import")
@@ -212,9 +213,9 @@ def import_(
             f"{merged.n_new:,} new models, {merged.n_newer:,} more recent than here, {merged.n_kept:,} kept as here"
         ]
         if (source / "outcomes.jsonl").is_file():
-            told.append(f"{import_outcomes(opened, source / 'outcomes.jsonl').n_added:,} new outcomes")
+            told.append(_n(import_outcomes(opened, source / "outcomes.jsonl").n_added, "new outcome"))
         if (source / "runs.jsonl").is_file():
-            told.append(f"{_import_runs(opened, source / 'runs.jsonl'):,} new rankings")
+            told.append(_n(_import_runs(opened, source / "runs.jsonl"), "new ranking"))
         _note(f"{', '.join(told)}.", quiet=quiet)
         _bring_up_to_date(opened, quiet=quiet)
 
@@ -250,7 +251,8 @@ def repair(catalogue: CatalogueFolder = None) -> None:
     done = mend(folder_of(catalogue))
     with open_catalogue(folder_of(catalogue)) as opened:
         n_replayed = replay_outcomes(opened).n_added
-    kept = f"{done.n_models:,} models, {done.n_runs:,} rankings and {done.n_outcomes + n_replayed:,} outcomes"
+    n_outcomes = done.n_outcomes + n_replayed
+    kept = f"{_n(done.n_models, 'model')}, {_n(done.n_runs, 'ranking')} and {_n(n_outcomes, 'outcome')}"
     if done.was_sound:
         print_out(f"The catalogue is sound: {kept}. Columns and text index will be made again.")
     else:
@@ -258,6 +260,10 @@ def repair(catalogue: CatalogueFolder = None) -> None:
             f"The catalogue was damaged. Kept: {kept}. The damaged file is {str(done.kept_as)!r}. "
             "Run `neuralrank index` to list again what was lost."
         )
+
+
+def _n(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def split_labels(text: str) -> tuple[str, ...]:
@@ -280,10 +286,11 @@ def _opened(catalogue: str | None) -> Iterator[Any]:
     Raises:
         UsageError: there is none.
     """
+    from neuralrank.storage._connection import FILE_NAME
     from neuralrank.storage.catalogue import open_catalogue
 
     folder = folder_of(catalogue)
-    if not folder.is_dir():
+    if not (folder / FILE_NAME).exists():
         raise UsageError(
             f"A catalogue is needed. Got none in {str(folder)!r}. "
             "Make one: neuralrank index ./checkpoints 'hf:google/*', or name its folder with --catalogue."
