@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_zoo import CARD, convolution, random_filters, save
 
 from neuralrank import registry, settings
 
@@ -30,15 +31,18 @@ def shell_lines(first_word):
 
 
 @pytest.fixture
-def sandbox(models, photos, tmp_path, monkeypatch):
-    """A folder with what the documents' examples name."""
+def sandbox(models, photos, run, tmp_path, monkeypatch):
+    """A folder with what the documents' examples name, its models in the catalogue."""
     shutil.copytree(models, tmp_path / "checkpoints")
+    card = {**CARD, "description": "Reads handwritten digits.", "license": "MIT"}
+    save(convolution(random_filters(2, seed=8)), tmp_path / "checkpoints" / "convnet_digits.onnx", card)
     shutil.copytree(photos, tmp_path / "photos")
     files = sorted(path.relative_to(tmp_path) for path in (tmp_path / "photos").rglob("*.png"))
     rows = [f"{file},{index // 3},{file.parts[1]}" for index, file in enumerate(files)]
     (tmp_path / "frames.csv").write_text("\n".join(["image,track,label", *rows]))
     (tmp_path / "reviews.csv").write_text("\n".join(["image,stars", *(f"{file},{file.parts[1]}" for file in files)]))
     monkeypatch.chdir(tmp_path)
+    assert run("index", "checkpoints").code == 0
     return tmp_path
 
 

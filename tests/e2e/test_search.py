@@ -43,13 +43,13 @@ def found(outcome):
 
 def test_a_second_index_reads_nothing_again(run, repository):
     first, second = run("index", repository), run("index")
-    assert re.search(r"7 new, 0 changed, 0 unchanged", first.err)
-    assert re.search(r"0 new, 0 changed, 7 unchanged", second.err)
+    assert re.search(r"7 new, 0 changed, 0 unchanged", first.out)
+    assert re.search(r"0 new, 0 changed, 7 unchanged", second.out)
 
 
 def test_a_removed_model_is_no_longer_found_but_still_shown(run, indexed):
     (indexed / "colours.onnx").unlink()
-    assert "1 removed" in run("index").err
+    assert "1 removed" in run("index").out
     assert "colours.onnx" not in found(run("search", "--format", "json"))
     assert re.search(r"^removed +20", run("show", "colours.onnx").out, flags=re.MULTILINE)
 
@@ -66,7 +66,7 @@ def test_index_goes_on_after_a_repository_that_is_gone(run, indexed, models, tmp
     outcome = run("index")
     assert outcome.code == 1
     assert "which does not exist" in outcome.err
-    assert "3 unchanged" in outcome.err
+    assert "3 unchanged" in outcome.out
     assert moved.exists()
 
 
@@ -215,14 +215,14 @@ def test_an_exported_catalogue_brings_models_outcomes_and_rankings(run, indexed,
     assert run("catalogue", "export", tmp_path / "out").code == 0
     other = tmp_path / "other"
     done = run("catalogue", "import", tmp_path / "out", "--catalogue", other)
-    assert "7 new models" in done.err
-    assert "1 new outcome" in done.err
-    assert "1 new ranking" in done.err
+    assert "7 new models" in done.out
+    assert "1 new outcome" in done.out
+    assert "1 new ranking" in done.out
     assert found(run("search", "finches", "--format", "json", "--catalogue", other)) == found(
         run("search", "finches", "--format", "json")
     )
     again = run("catalogue", "import", tmp_path / "out", "--catalogue", other)
-    assert "0 new models, 0 more recent than here, 7 kept as here, 0 new outcomes, 0 new rankings" in again.err
+    assert "0 new models, 0 more recent than here, 7 kept as here, 0 new outcomes, 0 new rankings" in again.out
 
 
 def test_repair_of_a_damaged_catalogue_keeps_outcomes(run, indexed, photos, own_catalogue):

@@ -171,7 +171,6 @@ def stats(catalogue: CatalogueFolder = None) -> None:
 def export_(
     out: Annotated[Path, typer.Argument(help="Folder to write models.parquet, outcomes.jsonl and runs.jsonl to.")],
     catalogue: CatalogueFolder = None,
-    quiet: Quiet = False,
 ) -> None:
     """Write the catalogue to a folder: models as Parquet, outcomes and rankings as lines of JSON."""
     from neuralrank.storage.exchange import export_models
@@ -191,7 +190,7 @@ def export_(
         runs = list_runs(opened)
         write_lines(out / "runs.jsonl", (json.loads(get_document(opened, run.run_id)) for run in runs))
     written = f"{_n(n_models, 'model')}, {_n(n_outcomes, 'outcome')} and {_n(len(runs), 'ranking')}"
-    _note(f"{written} written to {out}", quiet=quiet)
+    print_out(f"{written} written to {out}")
 
 
 @app.command("import")
@@ -216,7 +215,7 @@ def import_(
             told.append(_n(import_outcomes(opened, source / "outcomes.jsonl").n_added, "new outcome"))
         if (source / "runs.jsonl").is_file():
             told.append(_n(_import_runs(opened, source / "runs.jsonl"), "new ranking"))
-        _note(f"{', '.join(told)}.", quiet=quiet)
+        print_out(f"{', '.join(told)}.")
         _bring_up_to_date(opened, quiet=quiet)
 
 
@@ -322,7 +321,7 @@ def _tell_indexed(done: Any, *, quiet: bool) -> None:
     parts = [f"{done.n_new:,} new", f"{done.n_changed:,} changed", f"{done.n_unchanged:,} unchanged"]
     parts += [f"{done.n_removed:,} removed"] if done.n_removed else []
     parts += [f"{len(done.failures):,} failed"] if done.failures else []
-    notes.print(Text(f"{done.spec}: {', '.join(parts)}, in {done.seconds:.1f} s"))
+    print_out(f"{done.spec}: {', '.join(parts)}, in {done.seconds:.1f} s")
     for failure in done.failures[:10]:
         notes.print(Text(f"  {failure.model_id}: {failure.error}", style="red"))
     if len(done.failures) > 10:
