@@ -58,9 +58,12 @@ def estimated_memory(params: int | None, size_bytes: int | None) -> int | None:
 
 
 def last_changed(record: ModelRecord) -> str | None:
-    """Return when a file of the model last changed, UTC."""
-    times = [file.stat().st_mtime for file in record.facts.files if file.exists()]
-    return datetime.fromtimestamp(max(times), UTC).isoformat() if times else None
+    """Return when a file of the model last changed, UTC; None if that cannot be told."""
+    try:
+        latest = max(file.stat().st_mtime for file in record.facts.files)
+        return datetime.fromtimestamp(latest, UTC).isoformat()
+    except (OSError, ValueError, OverflowError):  # files that are gone, or times that are none
+        return None
 
 
 def _task(record: ModelRecord) -> str | None:

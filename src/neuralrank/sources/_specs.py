@@ -16,7 +16,7 @@ _SPEC = re.compile(r"([a-z][a-z0-9_]*):(.*)", flags=re.DOTALL)
 def is_spec(text: str) -> bool:
     """Say whether a text names a source rather than a path; a path that exists is one, whatever its name."""
     match = _SPEC.fullmatch(text)
-    return match is not None and match.group(1) in registry.names("sources") and not Path(text).exists()
+    return match is not None and match.group(1) in registry.names("sources") and not _exists(text)
 
 
 def open_source(spec: str | Path, *, options: Mapping[str, Any] | None = None) -> Repository:
@@ -33,12 +33,19 @@ def open_source(spec: str | Path, *, options: Mapping[str, Any] | None = None) -
     text = str(spec)
     if isinstance(spec, Path) or not is_spec(text):
         match = None if isinstance(spec, Path) else _SPEC.fullmatch(text)
-        if match is not None and not Path(text).exists() and len(match.group(1)) > 1:
+        if match is not None and not _exists(text) and len(match.group(1)) > 1:
             known = ", ".join(f"{name}:" for name in registry.names("sources"))
             raise UsageError(f"{text!r} needs to be a path or begin with a source. Got neither. Sources: {known}.")
         return _called("folder", text, {})
     name, _, what = text.partition(":")
     return _called(name, what, options or {})
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # longer than the system takes
+        return False
 
 
 def _called(name: str, what: str, options: Mapping[str, Any]) -> Repository:

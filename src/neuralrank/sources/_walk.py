@@ -7,13 +7,13 @@ one before a format looks at it.
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from neuralrank import registry
 from neuralrank.errors import MissingExtraError, ModelError
 from neuralrank.sources._refused import LOADED, is_pickle, refusal
-from neuralrank.sources._stamps import is_current
+from neuralrank.sources._stamps import Watch, Watcher
 from neuralrank.types import Failure, Format, ModelFacts, ModelRecord, Unchanged
 
 MAX_DEPTH = 64
@@ -38,8 +38,13 @@ class Walk:
     def __init__(self, base: Path, boundary: Path, known: Mapping[str, str] | None = None) -> None:
         self.base = base
         self.boundary = boundary
-        self.known = known or {}
+        self.known = known
+        self.stamp = ""
+        """Of the model that was yielded last, as of before it was read; empty if no stamps are known."""
         self.entered: set[Path] = set()
+        self._real_base = base.resolve()
+        self._watcher = Watcher()
+        self._watch: Watch | None = None
         self.formats: list[Format] = [registry.get("formats", name) for name in registry.names("formats")]
 
     def models(self, root: Path) -> Iterator[tuple[Path, Found]]:
@@ -82,12 +87,15 @@ class Walk:
         if trap is not None:
             return self.failure(path, trap)
         described = self.described(path)
-        if described is not None or not has_config:
+        if not has_config:
             return described
         pickles = [entry for entry in entries if is_pickle(entry)]
-        if pickles and not any(entry.suffix.lower() in (*LOADED, ".safetensors") for entry in entries):
-            return Refused(name=self.name(path), files=tuple(pickles), error=refusal(pickles[0]) or "")
-        return None
+        if not pickles or any(entry.suffix.lower() in (*LOADED, ".safetensors") for entry in entries):
+            return described
+        refused = Refused(name=self.name(path), files=tuple(pickles), error=refusal(pickles[0]) or "")
+        if isinstance(described, Failure) and any(entry.name in described.error for entry in pickles):
+            return replace(refused, error=described.error)  # a whole model, but for the format of its weights
+        return refused if described is None else described
 
     def file(self, path: Path) -> Found | None:
         reason = refusal(path)
@@ -103,9 +111,11 @@ class Walk:
 
     def described(self, path: Path) -> ModelRecord | Unchanged | Failure | None:
         """Ask every format; the first that knows the path has it, else the first complaint counts."""
-        location = self.location(path)
-        if location in self.known and is_current(path, self.known[location]):
-            return Unchanged(location=location)
+        if self.known is not None:
+            location = self.location(path)
+            self._watch = self._watcher.watch(path)
+            if self._watch.is_current(self.known.get(location, "")):
+                return Unchanged(location=location)
         complaint = None
         for checkpoint_format in self.formats:
             try:
@@ -123,7 +133,7 @@ class Walk:
             obstacle = self.trap(file) or self.obstacle(file)
             if obstacle is not None:
                 return self.failure(path, obstacle)
-        content_hash, size = hash_files(path if path.is_dir() else path.parent, facts.files)
+        content_hash, size = self.hashed(path, facts.files)
         name = self.name(path)
         return ModelRecord(
             model_id=f"folder:{name}@{content_hash[:16]}",
@@ -133,6 +143,12 @@ class Walk:
             size_bytes=size,
             facts=facts,
         )
+
+    def hashed(self, path: Path, files: tuple[Path, ...]) -> tuple[str, int]:
+        """Stamp and hash the model that was described last."""
+        if self._watch is not None:
+            self.stamp = self._watch.stamp(files)
+        return hash_files(path if path.is_dir() else path.parent, files)
 
     def trap(self, path: Path) -> str | None:
         """Return why no format may look at a file or folder: a link out of the root, or something that never ends."""
@@ -161,7 +177,7 @@ class Walk:
 
     def location(self, path: Path) -> str:
         """Return the absolute path, links above the root resolved."""
-        return str(self.base.resolve() / path.relative_to(self.base))
+        return str(self._real_base / path.relative_to(self.base))
 
     def failure(self, path: Path, error: str) -> Failure:
         return Failure(model_id=f"folder:{self.name(path)}", stage="list", error=error)
