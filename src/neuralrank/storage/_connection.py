@@ -117,6 +117,8 @@ def told(folder: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise CatalogueError(_sentence(error, folder)) from error
+    except UnicodeDecodeError as error:  # what SQLite says quotes bytes of a damaged schema
+        raise CatalogueError(damaged("a damaged schema", folder)) from error
     except OSError as error:
         raise CatalogueError(
             f"The catalogue needs a folder it can write to. Got {reason_of(error)} at {str(folder)!r}. "
@@ -132,10 +134,7 @@ def reason_of(error: OSError) -> str:
 def _sentence(error: sqlite3.Error, folder: Path) -> str:
     name, place = getattr(error, "sqlite_errorname", ""), str(folder)
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return (
-            f"The catalogue in {place!r} needs to be sound. Got a damaged file ({error}). "
-            "Run `neuralrank catalogue repair`: it keeps all that can still be read."
-        )
+        return damaged(f"a damaged file ({error})", folder)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return (
             f"The catalogue in {place!r} needs to be free for a moment. "
@@ -148,3 +147,11 @@ def _sentence(error: sqlite3.Error, folder: Path) -> str:
             "with --catalogue."
         )
     return f"The catalogue in {place!r} could not be used. Got: {error}. Run `neuralrank catalogue repair`."
+
+
+def damaged(got: str, folder: Path) -> str:
+    """Return what to say of a catalogue that is not as it was written."""
+    return (
+        f"The catalogue in {str(folder)!r} needs to be sound. Got {got}. "
+        "Run `neuralrank catalogue repair`: it keeps all that can still be read."
+    )

@@ -71,7 +71,7 @@ def _columns(connection: sqlite3.Connection, table: str) -> dict[str, str]:
 
 def _through_sqlite(path: Path, table: str, columns: Iterable[str]) -> Iterator[Row]:
     """Yield rows up to the first that cannot be read."""
-    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(path, timeout=30)) as old:
+    with suppress(sqlite3.DatabaseError, UnicodeDecodeError), closing(sqlite3.connect(path, timeout=30)) as old:
         old.text_factory = lambda text: text.decode(errors="replace")
         for values in old.execute(f"SELECT {', '.join(columns)} FROM {table}"):
             yield dict(zip(columns, values, strict=True))

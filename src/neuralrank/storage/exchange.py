@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from neuralrank.errors import CatalogueError, OutputError, UsageError
 from neuralrank.fields import FIELDS
-from neuralrank.storage._connection import reading, reason_of
+from neuralrank.storage._connection import damaged, reading, reason_of
 from neuralrank.storage._rows import MAX_INTEGER, clean, values_of
 from neuralrank.storage._writing import INSERT, UPDATE, batches, find_places, root_id
 from neuralrank.storage.catalogue import Catalogue, Concepts
@@ -66,6 +66,7 @@ def export_models(catalogue: Catalogue, path: Path) -> int:
 
     Raises:
         OutputError: the file cannot be written.
+        CatalogueError: the catalogue cannot be read.
     """
     part = path.with_name(f".{path.name}-{secrets.token_hex(6)}")
     n_models = 0
@@ -80,6 +81,8 @@ def export_models(catalogue: Catalogue, path: Path) -> int:
         part.replace(path)
     except OSError as error:
         raise _unwritten(path, error) from error
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        raise CatalogueError(damaged(f"rows that do not belong together ({error})", catalogue.folder)) from error
     except CatalogueError as error:
         if isinstance(error.__cause__, OSError):  # the file of the export, not that of the catalogue
             raise _unwritten(path, error.__cause__) from error
@@ -131,12 +134,14 @@ def import_models(catalogue: Catalogue, path: Path, *, concepts: Concepts) -> Me
 def _exported(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
     specs = dict(catalogue.connection.execute("SELECT id, spec FROM root"))
     listed = catalogue.connection.execute("SELECT row, listed FROM entry ORDER BY row")
-    members = catalogue.connection.execute("SELECT row, root FROM member ORDER BY row, root")
+    members = catalogue.connection.execute(
+        "SELECT row, root FROM member WHERE typeof(row) = 'integer' ORDER BY row, root"
+    )
     member = members.fetchone()
     for (row, moment), (entry, removed) in zip(listed, catalogue.all_entries(), strict=True):
         roots = []
         while member is not None and member[0] <= row:
-            roots += [specs[member[1]]] if member[0] == row else []
+            roots += [specs[member[1]]] if member[0] == row and member[1] in specs else []
             member = members.fetchone()
         yield {
             **{field.name: _plain(getattr(entry, field.name)) for field in FIELDS},

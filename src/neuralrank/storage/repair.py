@@ -95,6 +95,8 @@ def _is_sound(path: Path) -> bool:
         if getattr(error, "sqlite_errorname", "").startswith(_NOT_DAMAGE):
             raise
         return False
+    except UnicodeDecodeError:  # what SQLite says quotes bytes of a damaged schema
+        return False
 
 
 def _schema(connection: sqlite3.Connection) -> list[tuple[str, str]]:
