@@ -33,7 +33,7 @@ from neuralrank.queries.words import parse_words
 from neuralrank.relatives import relatives
 from neuralrank.storage.catalogue import Catalogue, open_catalogue
 from neuralrank.storage.derived import Derived, derived, indexed_text
-from neuralrank.storage.text_index import Snippet
+from neuralrank.storage.text_index import Hits, Snippet
 from neuralrank.types import FoundModel, ModelEntry, SearchResult, WordQuery
 
 Unknown = Literal["keep", "drop"]
@@ -246,9 +246,9 @@ class _Search:
             relatives = self._relatives(self.query.like)
             return len(relatives), "likeness", lambda n: relatives[:n]
         if words is not None and self.coverage is None:
-            hits = self.texts.search(words, limit=1, among=self.among)
+            hits = self.texts.search(words, limit=self._first_page(), among=self.among)
             self.corrections = hits.corrections
-            return hits.n_matches, "relevance", self._by_relevance
+            return hits.n_matches, "relevance", lambda n: self._by_relevance(words, n, hits)
         return self._by_coverage(words)
 
     def _keep(self, rows: NDArray[np.int64]) -> None:
@@ -259,14 +259,19 @@ class _Search:
     def _by_field(self, name: str, n: int, *, descending: bool) -> list[_Place]:
         return [_Place(row=int(row)) for row in self.columns.best(name, self.among, n, descending=descending)]
 
-    def _by_relevance(self, n: int) -> list[_Place]:
-        assert self.checked.words is not None
-        hits = self.texts.search(self.checked.words, limit=n, among=self.among)
+    def _by_relevance(self, words: WordQuery, n: int, hits: Hits) -> list[_Place]:
+        if n != self._first_page():
+            hits = self.texts.search(words, limit=n, among=self.among)
         top = hits.scores[0] if len(hits.scores) else 1.0
         return [
             _Place(row=int(row), relevance=float(score / top), full=number < hits.n_full)
             for number, (row, score) in enumerate(zip(hits.rows, hits.scores, strict=True))
         ]
+
+    def _first_page(self) -> int:
+        """Return how many models are fetched at first: a few more than are shown, as copies will be left out."""
+        top = self.query.top
+        return top if self.query.copies else min(top + top // 2 + 5, MAX_TOP)
 
     def _by_coverage(self, words: WordQuery | None) -> tuple[int, str, Callable[[int], list[_Place]]]:
         """Sort by the covered share of the labels, with words by share and relevance together; then by downloads."""
@@ -311,10 +316,10 @@ class _Search:
     def _distinct(self, pick: Callable[[int], list[_Place]]) -> list[FoundModel]:
         """Return the first models, one of each group of copies, and their details."""
         top = self.query.top
+        n = self._first_page()
         if self.query.copies:
-            places = pick(top)
+            places = pick(n)
             return self._detailed(places, self.catalogue.entries([place.row for place in places]), [0] * len(places))
-        n = top + top // 2 + 5
         while True:
             places = pick(n)
             entries = self.catalogue.entries([place.row for place in places])

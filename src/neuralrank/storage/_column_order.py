@@ -28,9 +28,25 @@ def first_places(values: pa.Array, n: int, *, descending: bool) -> NDArray[np.in
 
 
 def flags(values: pa.BooleanArray) -> NDArray[np.bool_]:
-    """Return truth values without nulls as an array."""
-    found: NDArray[np.bool_] = values.to_numpy(zero_copy_only=False)
-    return found.astype(bool, copy=False)
+    """Return truth values as an array; what a null becomes is not said."""
+    bits = values.buffers()[1]
+    return _unpacked(bits, values.offset, len(values))
+
+
+def known_flags(values: pa.BooleanArray) -> NDArray[np.bool_]:
+    """Return which truth values are not null."""
+    bits = values.buffers()[0]
+    return np.ones(len(values), dtype=bool) if bits is None else _unpacked(bits, values.offset, len(values))
+
+
+def _unpacked(bits: pa.Buffer | None, offset: int, n: int) -> NDArray[np.bool_]:
+    """Read packed bits: many times quicker than the array's own conversion."""
+    if bits is None or n == 0:
+        return np.zeros(n, dtype=bool)
+    start = offset // 8
+    packed = np.frombuffer(bits, dtype=np.uint8, count=-(-(offset + n) // 8) - start, offset=start)
+    unpacked = np.unpackbits(packed, count=offset % 8 + n, bitorder="little")[offset % 8 :]
+    return unpacked.view(np.bool_)
 
 
 def _first_numbers(values: NDArray[Any], n: int, *, descending: bool) -> NDArray[np.int64]:

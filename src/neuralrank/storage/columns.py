@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from neuralrank.storage._column_files import (
     write_chunk,
     write_manifest,
 )
-from neuralrank.storage._column_order import first_places, flags
+from neuralrank.storage._column_order import first_places, flags, known_flags
 from neuralrank.storage._connection import reading
 from neuralrank.storage._label_sets import LabelSets
 
@@ -87,17 +88,25 @@ class Columns:
             for start, table in _with_labels(chunk) if LABELS in fields else [(chunk.start, chunk.table)]:
                 rows = slice(start, start + table.num_rows)
                 found = evaluate(table)
-                holds[rows] = flags(pc.fill_null(found, False))
-                unknown[rows] = flags(pc.is_null(found)) if found.null_count else False
-        present = self.present()
-        return holds & present, unknown & present
+                known = known_flags(found)
+                holds[rows] = flags(found) & known
+                unknown[rows] = ~known
+        return holds & self._present, unknown & self._present
 
     def present(self) -> NDArray[np.bool_]:
         """Return, of shape (n_rows,), which models are not removed."""
-        return np.concatenate([np.zeros(0, dtype=bool), *(flags(chunk.column("present")) for chunk in self.chunks)])
+        return self._present.copy()
 
     def label_sets(self) -> NDArray[np.int64]:
         """Return, of shape (n_rows,), the number of each model's label set; 0 where it has none."""
+        return self._label_sets
+
+    @cached_property
+    def _present(self) -> NDArray[np.bool_]:
+        return np.concatenate([np.zeros(0, dtype=bool), *(flags(chunk.column("present")) for chunk in self.chunks)])
+
+    @cached_property
+    def _label_sets(self) -> NDArray[np.int64]:
         found = [pc.fill_null(chunk.column("label_set"), 0).to_numpy() for chunk in self.chunks]
         return np.concatenate([np.zeros(0, dtype=np.int64), *found])
 
@@ -121,7 +130,9 @@ class Columns:
         for chunk in self.chunks:
             allowed = np.flatnonzero(among[chunk.start : chunk.start + chunk.table.num_rows])
             if len(allowed):
-                values = chunk.column(name).take(pa.array(allowed))
+                values = chunk.column(name)
+                if len(allowed) < len(values):
+                    values = values.take(pa.array(allowed))
                 found.append(allowed[first_places(values, n, descending=descending)] + chunk.start)
         rows = np.concatenate([np.zeros(0, dtype=np.int64), *found])
         return rows[first_places(self.values(name, rows), n, descending=descending)] if len(rows) else rows
