@@ -183,7 +183,7 @@ def test_equals_come_in_the_order_of_rows_whatever_commit_they_came_with(tmp_pat
         assert found(index, text, limit=2).rows.tolist() == [1, 3]
 
 
-def test_models_with_most_of_the_words_come_after_those_with_all(zoo: TextIndex) -> None:
+def test_models_with_fewer_words_come_after_those_with_all(zoo: TextIndex) -> None:
     hits = found(zoo, "resnet50 imagenet")
     assert hits.rows.tolist() == [0, 1]
     assert (hits.n_full, hits.n_matches, hits.relaxed) == (1, 1, True)
@@ -192,17 +192,31 @@ def test_models_with_most_of_the_words_come_after_those_with_all(zoo: TextIndex)
     assert (only.rows.tolist(), only.relaxed) == ([0], False)
 
 
-def test_if_no_model_has_all_the_words_those_with_most_are_found(zoo: TextIndex) -> None:
+def test_if_no_model_has_all_the_words_those_with_fewer_are_found(zoo: TextIndex) -> None:
     hits = found(zoo, "satellite imagery transformer")
     assert hits.rows.tolist() == [4, 2]  # two of three, then one of three
     assert (hits.n_full, hits.n_matches, hits.relaxed) == (0, 1, True)
     assert zoo.matching_rows(parse_words("satellite imagery transformer")).tolist() == [4]
 
 
-def test_if_no_model_has_most_of_the_words_those_with_any_are_found(zoo: TextIndex) -> None:
+def test_one_word_of_many_is_better_than_nothing(zoo: TextIndex) -> None:
     text = "transformer qqqqq wwwww zzzzz"
     assert found(zoo, text).rows.tolist() == [2]
     assert zoo.matching_rows(parse_words(text)).tolist() == [2]
+
+
+def test_more_of_the_words_come_first_however_rare_the_others(tmp_path: Path) -> None:
+    texts = [IndexedText(row=row, name="n/n", description="owl wren gull") for row in range(3, 40)]
+    texts += [IndexedText(row=0, name="heron/heron", tags="heron", description="heron " * 9)]
+    texts += [IndexedText(row=1, description="owl"), IndexedText(row=2, description="owl wren")]
+    index = index_of(tmp_path, tuple(texts))
+    hits = found(index, "heron owl wren gull", limit=100)
+    assert hits.rows.tolist() == [*range(3, 40), 2, 0, 1]
+    assert (hits.n_full, hits.n_matches) == (0, 37)
+    assert found(index, "heron owl wren gull", limit=4).n_matches == 37
+    assert np.all(np.diff(hits.scores) <= 0)
+    assert hits.scores[-1] > 0
+    assert index.matching_rows(parse_words("heron owl wren gull")).tolist() == list(range(3, 40))
 
 
 def test_parts_of_a_compound_will_do_if_nothing_has_it_whole(zoo: TextIndex) -> None:
@@ -324,8 +338,7 @@ def test_only_what_is_allowed_is_found_and_all_of_it(
     whole = many.search(query, limit=3_000)
     kept = allowed[whole.rows] & (np.arange(len(whole.rows)) < (whole.n_full or len(whole.rows)))
     for few_rows in (1, 5_000):
-        monkeypatch.setattr("neuralrank.storage._text_search.FEW_ROWS", few_rows)
-        monkeypatch.setattr("neuralrank.storage._text_search.FEW_ROWS_OF_MANY", few_rows)
+        monkeypatch.setattr(_text_hits, "FEW_ROWS", few_rows)
         monkeypatch.setattr(_text_hits, "FEW_ROWS_OF_MANY", few_rows)
         hits = many.search(query, limit=5, among=allowed)
         n_full = min(5, int(kept.sum()))

@@ -10,6 +10,8 @@ from tantivy import Occur, Query
 from neuralrank.storage._text_engine import Failure
 from neuralrank.storage._text_schema import ROW
 
+FEW_TERMS = 1_000
+"""Up to so many rows are found faster one by one than as a set."""
 FEW_ROWS = 500
 """Up to so many allowed rows are made part of any query at once."""
 FEW_ROWS_OF_MANY = 5_000
@@ -20,11 +22,12 @@ MANY_HITS = 50_000
 """Where nothing is known, so many hits at most are fetched in search of allowed ones before other ways are tried."""
 MANY_TIES = 5_000
 """Equal scores are brought into the order of rows among the first so many hits."""
-FEW_MATCHES = 20_000
-"""So many are always counted."""
+FEW_MATCHES = 10_000
+"""So many are always fetched, and by that counted, where some rows are not allowed; it takes about 5 ms."""
 N_SAMPLED = 1_000
 """Where more match, and not everything is allowed, so many of the allowed rows are asked instead of all."""
-_SLACK = 50
+_SLACK = 500
+"""Fetched beyond what was asked for, in search of the end of equal scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +50,30 @@ def ranked(
     limit: int,
     among: NDArray[np.bool_] | None,
     by_row: bool = False,
-    few_rows: int = FEW_ROWS,
+    many: bool = False,
 ) -> Ranked:
-    """Return the best `limit` hits whose rows are allowed; `by_row` where all are equally good."""
+    """Return the best `limit` hits whose rows are allowed.
+
+    Args:
+        searcher: of the index.
+        schema: of the index.
+        query: what to search for.
+        limit: at most so many.
+        among: True where a row is allowed; None allows all.
+        by_row: all that match are equally good.
+        many: it is known that very many match.
+    """
     n_models = searcher.num_docs
     n_allowed = n_models if among is None else int(np.count_nonzero(among))
     if not n_models or not n_allowed:
         return Ranked(rows=np.zeros(0, np.int64), scores=np.zeros(0), n_matches=0)
-    if among is not None and n_allowed <= few_rows:
-        query, among = _restricted(schema, query, np.flatnonzero(among)), None
+    partly = among is not None and n_allowed < n_models
     n_fetched = limit + _SLACK
-    if among is not None and n_allowed < n_models:
-        # as many as should hold enough of the allowed ones, if that is the cheaper way
+    if among is not None and n_allowed <= (FEW_ROWS_OF_MANY if many else FEW_ROWS):
+        query, among, partly, n_fetched = _restricted(schema, query, np.flatnonzero(among)), None, False, n_allowed
+    elif partly:  # as many as should hold enough of the allowed ones, if that is the cheaper way
         expected = min(2 * n_fetched * n_models // n_allowed, MANY_HITS)
-        n_fetched = max(n_fetched, 1_000, expected if expected < ROW_COST * n_allowed else 0)
+        n_fetched = max(n_fetched, FEW_MATCHES, expected if expected < ROW_COST * n_allowed else 0)
     while True:
         rows, scores, count = _fetched(searcher, query, n_fetched, by_row)
         exhausted, worst = len(rows) == count, scores[-1] if len(scores) else 0.0
@@ -71,22 +84,33 @@ def ranked(
         if exhausted or (len(rows) >= limit and settled):
             break
         if among is not None and len(rows) < limit and ROW_COST * n_allowed < count:
-            query, among = _restricted(schema, query, np.flatnonzero(among)), None
+            query, among, partly, n_fetched = _restricted(schema, query, np.flatnonzero(among)), None, False, n_allowed
         elif count <= MANY_HITS and len(rows) < limit:
             n_fetched = count
         else:
             n_fetched *= 8
     order = np.lexsort((rows, -scores))[:limit]
-    n_matches, counted = len(rows) if exhausted else count, True
-    if not exhausted and among is not None and n_allowed < n_models:
-        counted = count <= FEW_MATCHES
-        count_rows = _counted if counted else _estimated
-        n_matches = min(count, max(len(rows), count_rows(searcher, schema, query, among)))
+    n_matches, counted = len(rows) if exhausted else count, exhausted or not partly
+    if not counted and among is not None:
+        n_matches = min(count, max(len(rows), _estimated(searcher, schema, query, among)))
     return Ranked(rows=rows[order], scores=scores[order], n_matches=n_matches, counted=counted)
 
 
-def _counted(searcher: tantivy.Searcher, schema: tantivy.Schema, query: Query, among: NDArray[np.bool_]) -> int:
-    return len(all_rows(searcher, schema, query, among))
+def counted(
+    searcher: tantivy.Searcher, schema: tantivy.Schema, query: Query, among: NDArray[np.bool_] | None
+) -> tuple[int, bool]:
+    """Return how many match and are allowed, and whether they were counted rather than estimated."""
+    n_allowed = searcher.num_docs if among is None else int(np.count_nonzero(among))
+    if not searcher.num_docs or not n_allowed:
+        return 0, True
+    if among is None or n_allowed >= searcher.num_docs:
+        return searcher.search(query, 1, count=True).count, True
+    if n_allowed <= FEW_ROWS_OF_MANY:
+        return searcher.search(_restricted(schema, query, np.flatnonzero(among)), 1, count=True).count, True
+    rows, _, count = _fetched(searcher, query, FEW_MATCHES, by_row=True)
+    if len(rows) == count:
+        return int(np.count_nonzero(_allowed(among, rows))), True
+    return _estimated(searcher, schema, query, among), False
 
 
 def _estimated(searcher: tantivy.Searcher, schema: tantivy.Schema, query: Query, among: NDArray[np.bool_]) -> int:
@@ -131,7 +155,10 @@ def all_rows(
 
 
 def _restricted(schema: tantivy.Schema, query: Query, rows: NDArray[np.int64]) -> Query:
-    allowed = Query.term_set_query(schema, ROW, rows.tolist())
+    if len(rows) <= FEW_TERMS:
+        allowed = Query.boolean_query([(Occur.Should, Query.term_query(schema, ROW, row)) for row in rows.tolist()])
+    else:
+        allowed = Query.term_set_query(schema, ROW, rows.tolist())
     return Query.boolean_query([(Occur.Must, query), (Occur.Must, Query.const_score_query(allowed, 0.0))])
 
 

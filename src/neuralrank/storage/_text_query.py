@@ -1,6 +1,6 @@
-"""Turn what a user looks for into queries of the text index, from the strictest to the most lenient."""
+"""Turn what a user looks for into queries of the text index."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import tantivy
@@ -17,6 +17,9 @@ PREFIX_IN_NAME_SCORE = 6.0
 
 SYNONYM_WEIGHT = 0.7
 """What another word for a wanted one counts of its score."""
+
+GRADE = 1024.0
+"""More than the score of one word can be."""
 
 _Clause = tuple[Occur, Query]
 
@@ -40,46 +43,44 @@ def spelled(searcher: tantivy.Searcher, query: WordQuery) -> SpelledQuery:
     return SpelledQuery(query=replace(query, words=tuple(dict.fromkeys(words))), corrections=corrections)
 
 
-def queries(schema: tantivy.Schema, query: WordQuery) -> Iterator[tuple[Query, bool]]:
-    """Yield what to search for: first models with all words, then with most, then with any, then with what is quoted.
+class Ways:
+    """The ways to search for one query: with all the words, or with as many of them as there are.
 
-    What is quoted, and what is excluded, holds in all of them. Beside each stands whether a word may be missing.
+    What is quoted, and what is excluded, holds in all of them.
     """
-    build = _Builder(schema)
-    if query.optional and not (query.words or query.phrases or query.prefixes):  # of them, any will do
-        query = replace(query, words=query.optional, optional=())
-        yield from list(_ways(build, query))[-1:]
-    else:
-        yield from _ways(build, query)
 
+    def __init__(self, schema: tantivy.Schema, query: WordQuery) -> None:
+        build = _Builder(schema)
+        any_of = bool(query.optional) and not (query.words or query.phrases or query.prefixes)
+        if any_of:
+            query = replace(query, words=query.optional, optional=())
+        prefixes = [build.prefix(prefix) for prefix in query.prefixes]
+        self._whole = [*(build.word(word, query.synonyms.get(word, ())) for word in query.words), *prefixes]
+        self._single = [*(build.word(word, query.synonyms.get(word, ())) for word in _pieces(query)), *prefixes]
+        self._fixed = [(Occur.Must, build.phrase(phrase)) for phrase in query.phrases]
+        self._others = [(Occur.Should, build.word(word)) for word in query.optional]
+        self._others += [(Occur.MustNot, clause) for clause in build.excluded(query.excluded)]
+        self.full = self.at_least(1) if any_of else self._all_of((Occur.Must, clause) for clause in self._whole)
+        """All words; any of them where that is what was asked for."""
+        self.can_lack = not any_of and (len(self._single) > 1 or bool(self._single and self._fixed))
+        """Whether there is anything to find where a word is missing."""
 
-def _ways(build: "_Builder", query: WordQuery) -> Iterator[tuple[Query, bool]]:
-    fixed = [(Occur.Must, build.phrase(phrase)) for phrase in query.phrases]
-    optional = [(Occur.Should, build.word(word)) for word in query.optional]
-    excluded = [(Occur.MustNot, clause) for clause in build.excluded(query.excluded)]
-    prefixes = [build.prefix(prefix) for prefix in query.prefixes]
-    whole = [*(build.word(word, query.synonyms.get(word, ())) for word in query.words), *prefixes]
-    every = [*fixed, *((Occur.Must, clause) for clause in whole)]
-    yield _all_of(every, optional, excluded), False
+    def at_least(self, n_words: int) -> Query:
+        """Models with so many of the words, compounds taken apart; 0: with what is quoted."""
+        some = [(Occur.Should, clause) for clause in self._single]
+        return self._all_of([(Occur.Must, Query.boolean_query(some, n_words))] if n_words else some)
 
-    single = [*(build.word(piece, query.synonyms.get(piece, ())) for piece in _pieces(query)), *prefixes]
-    some = [(Occur.Should, clause) for clause in single]
-    if len(single) > 1:
-        for n_needed in dict.fromkeys((n_most(len(single)), 1)):
-            yield _all_of([*fixed, (Occur.Must, Query.boolean_query(some, n_needed))], optional, excluded), True
-    if single and fixed:
-        yield _all_of([*fixed, *some], optional, excluded), True
+    def graded(self) -> Query:
+        """Models with any of the words, or with what is quoted; for each word their score has `GRADE` more."""
+        grade = Query.const_score_query(Query.all_query(), GRADE)
+        some = [
+            (Occur.Should, Query.boolean_query([(Occur.Must, clause), (Occur.Must, grade)])) for clause in self._single
+        ]
+        return self._all_of(some if self._fixed else [(Occur.Must, Query.boolean_query(some))])
 
-
-def n_most(n_words: int) -> int:
-    """Return how many of `n_words` words are most of them: all but one of up to four, three fifths of more."""
-    return n_words - 1 if n_words <= 4 else -(-3 * n_words // 5)
-
-
-def _all_of(wanted: Sequence[_Clause], optional: Sequence[_Clause], excluded: Sequence[_Clause]) -> Query:
-    if not wanted:
-        wanted = [(Occur.Must, Query.all_query())]
-    return Query.boolean_query([*wanted, *optional, *excluded])
+    def _all_of(self, clauses: Iterable[_Clause]) -> Query:
+        wanted = [*self._fixed, *clauses]
+        return Query.boolean_query([*(wanted or [(Occur.Must, Query.all_query())]), *self._others])
 
 
 def _pieces(query: WordQuery) -> list[str]:

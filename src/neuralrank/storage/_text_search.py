@@ -1,15 +1,18 @@
 """Search the text index: with all the words first, then more leniently where that finds too little."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import tantivy
 from numpy.typing import NDArray
 
-from neuralrank.storage._text_hits import FEW_ROWS, FEW_ROWS_OF_MANY, all_rows, ranked
-from neuralrank.storage._text_query import queries, spelled
+from neuralrank.storage._text_hits import all_rows, counted, ranked
+from neuralrank.storage._text_query import GRADE, Ways, spelled
 from neuralrank.types import WordQuery
+
+_MIDDLE_SCORE = 10.0
+"""Of a rare word: where the scores of models with equally many words are spread most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +24,9 @@ class Hits:
     scores: NDArray[np.float64]
     """Shape (n_hits,), above 0, never ascending."""
     n_full: int
-    """So many of them, the first, have all the words; after them come those with most of the words, then with any."""
+    """So many of them, the first, have all the words; after them come those with fewer, by how many they have."""
     n_matches: int
-    """How many allowed models have all the words; if none has, how many have most, or any if none has most."""
+    """How many allowed models have all the words; if none has, how many have as many of them as the best has."""
     counted: bool = True
     """False if `n_matches` is estimated, which it is where both the words and `among` leave very many models."""
     corrections: Mapping[str, str] = field(default_factory=dict)
@@ -52,41 +55,56 @@ def search(
     if query == WordQuery():
         return no_hits()
     asked = spelled(searcher, query)
+    ways = Ways(schema, asked.query)
     by_row = not (query.words or query.phrases or query.prefixes or query.optional)
-    full, found = None, no_hits()
-    for each, may_lack in queries(schema, asked.query):
-        few_rows = FEW_ROWS_OF_MANY if may_lack else FEW_ROWS
-        hits = ranked(
-            searcher, schema, each, limit=limit + len(found.rows), among=among, by_row=by_row, few_rows=few_rows
-        )
-        if full is None:
-            full = len(hits.rows)
-        fresh = ~np.isin(hits.rows, found.rows)
-        scores = hits.scores[fresh]
-        if len(scores) and len(found.scores):  # nothing with a word missing is better than anything with all
-            scores = scores * min(1.0, found.scores[-1] / scores[0])
-        found = Hits(
-            rows=np.concatenate([found.rows, hits.rows[fresh]])[:limit],
-            scores=np.concatenate([found.scores, scores])[:limit],
-            n_full=full,
-            n_matches=found.n_matches if len(found.rows) else hits.n_matches,
-            counted=found.counted if len(found.rows) else hits.counted,
-            corrections=asked.corrections,
-        )
-        if len(found.rows) >= limit:
-            break
-    return found
+    full = ranked(searcher, schema, ways.full, limit=limit, among=among, by_row=by_row)
+    found = Hits(
+        rows=full.rows,
+        scores=full.scores,
+        n_full=len(full.rows),
+        n_matches=full.n_matches,
+        counted=full.counted,
+        corrections=asked.corrections,
+    )
+    if len(full.rows) == limit or not ways.can_lack:
+        return found
+    some = ranked(searcher, schema, ways.graded(), limit=limit + len(full.rows), among=among, many=True)
+    grades = np.floor(some.scores / GRADE)
+    if not found.n_full and len(grades):
+        found = replace(found, n_matches=int((grades == grades[0]).sum()))
+        if grades[-1] == grades[0] and len(grades) < some.n_matches:  # there may be more of them
+            n_matches, exactly = counted(searcher, schema, ways.at_least(int(grades[0])), among)
+            found = replace(found, n_matches=n_matches, counted=exactly)
+    fresh = ~np.isin(some.rows, full.rows)
+    return replace(
+        found,
+        rows=np.concatenate([full.rows, some.rows[fresh]])[:limit],
+        scores=np.concatenate([full.scores, _below(full.scores, some.scores[fresh], grades[fresh])])[:limit],
+    )
+
+
+def _below(full: NDArray[np.float64], graded: NDArray[np.float64], grades: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return scores of models that lack a word: never above those with all, nor above those that have more of them."""
+    if not len(graded):
+        return graded
+    scores = graded - GRADE * grades
+    highest = full[-1] if len(full) else scores[0]
+    value = grades + scores / (scores + _MIDDLE_SCORE)
+    below: NDArray[np.float64] = highest * value / value[0]
+    return below
 
 
 def matching(
     searcher: tantivy.Searcher, schema: tantivy.Schema, query: WordQuery, *, among: NDArray[np.bool_] | None
 ) -> NDArray[np.int64]:
-    """Return the rows, ascending, of all models with all the words; with most, else any, where none has all."""
-    rows = np.zeros(0, np.int64)
+    """Return the rows, ascending, of all models with all the words; if none has, with as many as the best has."""
     if query == WordQuery():
+        return np.zeros(0, np.int64)
+    ways = Ways(schema, spelled(searcher, query).query)
+    rows = all_rows(searcher, schema, ways.full, among)
+    if len(rows) or not ways.can_lack:
         return rows
-    for each, _ in queries(schema, spelled(searcher, query).query):
-        rows = all_rows(searcher, schema, each, among)
-        if rows.size:
-            break
-    return rows
+    best = ranked(searcher, schema, ways.graded(), limit=1, among=among, many=True)
+    if not len(best.rows):
+        return rows
+    return all_rows(searcher, schema, ways.at_least(int(best.scores[0] // GRADE)), among)

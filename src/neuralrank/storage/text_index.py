@@ -111,7 +111,7 @@ class TextIndex:
         return no_hits()
 
     def matching_rows(self, query: WordQuery, *, among: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
-        """Return the rows, ascending, of all models with all the words; with most, else any, where none has all.
+        """Return the rows, ascending, of all models with all the words; if none has, with as many as the best has.
 
         Takes 1 ms for each 2,000 models that match, whether they are allowed or not; where `among` allows few rows,
         only those are looked at.
