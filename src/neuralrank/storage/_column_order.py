@@ -73,7 +73,7 @@ def _first_texts(values: pa.Array, n: int, *, descending: bool) -> NDArray[np.in
 def _sortable(values: pa.Array) -> pa.Array:
     """Return numbers or texts of the same order."""
     if pa.types.is_dictionary(values.type):
-        return _ranks(values)
+        return ranks(values)
     if pa.types.is_string(values.type):
         return pc.utf8_lower(values)
     if pa.types.is_timestamp(values.type):
@@ -81,14 +81,17 @@ def _sortable(values: pa.Array) -> pa.Array:
     if pa.types.is_boolean(values.type):
         return values.cast(pa.int8())
     if pa.types.is_list(values.type):
-        members = values.cast(pa.list_(pa.string()))
-        return pc.utf8_lower(pc.list_element(members, 0)) if len(members) else pa.array([], pa.string())
+        return ranks(values)
     return values
 
 
-def _ranks(values: pa.DictionaryArray) -> pa.Array:
-    """Return for each value the place of its text in the alphabet; texts that differ only in case share one."""
+def ranks(values: pa.DictionaryArray | pa.ListArray) -> pa.Array:
+    """Return for each text, or first member of a list, its place in the alphabet; case makes no difference."""
+    if pa.types.is_list(values.type):
+        starts = pa.array(values.offsets.to_numpy()[:-1], mask=~known_flags(values))
+        values = values.values.take(starts)
+        values = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
     if not len(values.dictionary):
         return pa.nulls(len(values), pa.int64())
-    ranks = pc.rank(pc.utf8_lower(values.dictionary), tiebreaker="dense").cast(pa.int64())
-    return ranks.take(values.indices)
+    places = pc.rank(pc.utf8_lower(values.dictionary), tiebreaker="dense").cast(pa.int64())
+    return places.take(values.indices)

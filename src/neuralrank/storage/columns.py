@@ -7,12 +7,14 @@ again.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +33,7 @@ from neuralrank.storage._column_files import (
     write_chunk,
     write_manifest,
 )
-from neuralrank.storage._column_order import first_places, flags, known_flags
+from neuralrank.storage._column_order import first_places, flags, known_flags, ranks
 from neuralrank.storage._connection import reading
 from neuralrank.storage._label_sets import LabelSets
 
@@ -40,6 +42,9 @@ _FEW_CHANGED = 0.25
 """Up to this share of changed rows they are put into the columns that are there; reading all is as quick for more."""
 _NAMES_AT_ONCE = 4_000_000
 """Label names that a condition sees at a time: as a list for each row, shared sets take much memory."""
+
+T = TypeVar("T")
+MAX_THREADS = 4
 
 Say = Callable[[int, int], None]
 """Called with the number of rows done and of all."""
@@ -84,13 +89,16 @@ class Columns:
             Where it holds, and where it is unknown, each of shape (n_rows,); removed models are in neither.
         """
         holds, unknown = np.zeros(self.n_rows, dtype=bool), np.zeros(self.n_rows, dtype=bool)
-        for chunk in self.chunks:
+
+        def fill(chunk: Chunk) -> None:
             for start, table in _with_labels(chunk) if LABELS in fields else [(chunk.start, chunk.table)]:
                 rows = slice(start, start + table.num_rows)
                 found = evaluate(table)
                 known = known_flags(found)
                 holds[rows] = flags(found) & known
                 unknown[rows] = ~known
+
+        self._for_each(fill)
         return holds & self._present, unknown & self._present
 
     def present(self) -> NDArray[np.bool_]:
@@ -100,6 +108,26 @@ class Columns:
     def label_sets(self) -> NDArray[np.int64]:
         """Return, of shape (n_rows,), the number of each model's label set; 0 where it has none."""
         return self._label_sets
+
+    def _sorted_by(self, chunk: Chunk, name: str) -> pa.Array:
+        """Return a field, texts of which there are few and lists as their places in the alphabet of the chunk."""
+        values = chunk.column(name)
+        if not (pa.types.is_dictionary(values.type) or pa.types.is_list(values.type)):
+            return values
+        key = (chunk.start, name)
+        if key not in self._ranks:
+            self._ranks[key] = ranks(values)
+        return self._ranks[key]
+
+    @cached_property
+    def _ranks(self) -> dict[tuple[int, str], pa.Array]:
+        return {}
+
+    def _for_each(self, work: Callable[[Chunk], T]) -> list[T]:
+        """Do one thing with every chunk, several at once: the work is done outside of Python for the most part."""
+        if len(self.chunks) < 2:
+            return [work(chunk) for chunk in self.chunks]
+        return list(_threads().map(work, self.chunks))
 
     @cached_property
     def _present(self) -> NDArray[np.bool_]:
@@ -126,16 +154,24 @@ class Columns:
 
     def best(self, name: str, among: NDArray[np.bool_], n: int, *, descending: bool) -> NDArray[np.int64]:
         """Return the first `n` rows of those allowed, sorted by a field; unknown values come last, ties by row."""
-        found = []
-        for chunk in self.chunks:
+
+        def first(chunk: Chunk) -> NDArray[np.int64]:
             allowed = np.flatnonzero(among[chunk.start : chunk.start + chunk.table.num_rows])
-            if len(allowed):
-                values = chunk.column(name)
-                if len(allowed) < len(values):
-                    values = values.take(pa.array(allowed))
-                found.append(allowed[first_places(values, n, descending=descending)] + chunk.start)
+            if not len(allowed):
+                return allowed
+            values = self._sorted_by(chunk, name)
+            if len(allowed) < len(values):
+                values = values.take(pa.array(allowed))
+            return allowed[first_places(values, n, descending=descending)] + chunk.start
+
+        found = self._for_each(first)
         rows = np.concatenate([np.zeros(0, dtype=np.int64), *found])
         return rows[first_places(self.values(name, rows), n, descending=descending)] if len(rows) else rows
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="columns")
 
 
 def read_columns(folder: Path, connection: sqlite3.Connection, *, say: Say = lambda _done, _all: None) -> Columns:
