@@ -4,6 +4,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
+from neuralrank.entries import ModelEntry
 from neuralrank.history import (
     History,
     KnownModel,
@@ -18,7 +19,7 @@ from neuralrank.history._relatives import family, lineages
 from neuralrank.storage.catalogue import open_catalogue
 from neuralrank.storage.outcomes import Outcome, add_outcomes
 from neuralrank.storage.runs import StoredTarget, store_ranking
-from neuralrank.types import ModelEntry, RankedModel, Ranking, Target, TargetSummary
+from neuralrank.types import RankedModel, Ranking, Target, TargetSummary
 
 
 def facts(name, classes=(), **changes):

@@ -13,13 +13,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from neuralrank import indexing
+from neuralrank.entries import ModelEntry
 from neuralrank.errors import CatalogueError, ModelError, SourceError, UsageError
 from neuralrank.indexing import index
 from neuralrank.sources import _stamps
 from neuralrank.sources._specs import is_spec, open_source
 from neuralrank.sources.folder import folder as folder_source
 from neuralrank.storage.catalogue import open_catalogue
-from neuralrank.types import Failure, ModelEntry
+from neuralrank.types import Failure
 
 sys.path.insert(0, str(Path(__file__).parent / "storage"))
 

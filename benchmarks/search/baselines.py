@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
-from neuralrank.types import ModelEntry
+from neuralrank.entries import ModelEntry
 
 Places = Sequence[Sequence[str]]
 """Names of models, best first; those on one place are not told apart."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuralrank.types import ModelEntry
+from neuralrank.entries import ModelEntry
 
 HERE = Path(__file__).resolve().parent
 ZOO = HERE.parents[2] / "shared" / "zoo"

@@ -24,8 +24,8 @@ from entries import ZOO, Query, read_entries, read_queries
 from numpy.typing import NDArray
 
 import neuralrank
+from neuralrank.entries import ModelEntry
 from neuralrank.queries.concepts import index_concepts
-from neuralrank.types import ModelEntry
 
 DEPTH = 10
 N_DRAWS = 10_000

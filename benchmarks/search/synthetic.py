@@ -33,7 +33,7 @@ from synthetic_tables import (
     zipf_table,
 )
 
-from neuralrank.types import ModelEntry, ReportedResult
+from neuralrank.entries import ModelEntry, ReportedResult
 
 __all__ = ["Query", "World", "queries", "records"]
 

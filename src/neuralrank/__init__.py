@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neuralrank.entries import FoundModel, ModelEntry, SearchResult
     from neuralrank.features import Limits
     from neuralrank.indexing import index_sources as index
     from neuralrank.ranking import rank
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from neuralrank.scorers import score, score_many
     from neuralrank.searching import search
     from neuralrank.storage.catalogue import Catalogue, open_catalogue
-    from neuralrank.types import Failure, FoundModel, ModelEntry, RankedModel, Ranking, Score, SearchResult, Target
+    from neuralrank.types import Failure, RankedModel, Ranking, Score, Target
 
 __version__ = version("neuralrank")
 
@@ -42,13 +43,13 @@ __all__ = [
 _HOMES = {
     "Catalogue": ("storage.catalogue", "Catalogue"),
     "Failure": ("types", "Failure"),
-    "FoundModel": ("types", "FoundModel"),
+    "FoundModel": ("entries", "FoundModel"),
     "Limits": ("features", "Limits"),
-    "ModelEntry": ("types", "ModelEntry"),
+    "ModelEntry": ("entries", "ModelEntry"),
     "RankedModel": ("types", "RankedModel"),
     "Ranking": ("types", "Ranking"),
     "Score": ("types", "Score"),
-    "SearchResult": ("types", "SearchResult"),
+    "SearchResult": ("entries", "SearchResult"),
     "Target": ("types", "Target"),
     "index": ("indexing", "index_sources"),
     "open_catalogue": ("storage.catalogue", "open_catalogue"),

@@ -1,6 +1,6 @@
 """The table of fields that a model of the catalogue has: what `--where` compares, `--sort` orders by and `show` prints.
 
-A field is an attribute of `types.ModelEntry` of the same name. A missing value is None, or an empty tuple for a list.
+A field is an attribute of `entries.ModelEntry` of the same name. A missing value is None, or an empty tuple for a list.
 """
 
 from dataclasses import dataclass

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuralrank import settings
+from neuralrank.entries import ModelEntry, Repository, Unchanged
 from neuralrank.errors import CatalogueError, SourceError
 from neuralrank.queries.concepts import CONCEPTS_VERSION, index_concepts
 from neuralrank.sources._specs import open_source
 from neuralrank.storage.catalogue import Catalogue, open_catalogue
-from neuralrank.types import Failure, ModelEntry, Repository, Unchanged
+from neuralrank.types import Failure
 
 BATCH_MODELS = 10_000
 BATCH_SECONDS = 2.0

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from neuralrank import registry, settings
+from neuralrank.entries import Fetchable
 from neuralrank.errors import (
     CatalogueError,
     DataError,
@@ -43,15 +44,7 @@ from neuralrank.sources._specs import is_spec, open_source
 from neuralrank.storage.catalogue import open_catalogue
 from neuralrank.storage.feature_cache import FeatureCache, feature_cache
 from neuralrank.storage.runs import store_ranking
-from neuralrank.types import (
-    Failure,
-    Fetchable,
-    ModelRecord,
-    Ranking,
-    Source,
-    Target,
-    Task,
-)
+from neuralrank.types import Failure, ModelRecord, Ranking, Source, Target, Task
 from neuralrank.verdict import Trial, Verdict, baselines, ranked_models, summary
 
 DEFAULT_SCORE = "neuralrank"

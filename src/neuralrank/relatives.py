@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralrank import settings
+from neuralrank.entries import ModelEntry
 from neuralrank.queries.likeness import Likeness, likeness, representation_likeness
 from neuralrank.queries.where import parse_where
 from neuralrank.queries.words import parse_words
@@ -20,7 +21,6 @@ from neuralrank.storage.columns import Columns
 from neuralrank.storage.feature_cache import feature_cache
 from neuralrank.storage.runs import SharedRun, shared_runs
 from neuralrank.storage.text_index import TextIndex
-from neuralrank.types import ModelEntry
 
 MAX_LIKE = 500
 """Relatives are looked for among so many models that share words, and among those of the same architecture."""

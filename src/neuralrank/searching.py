@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuralrank import settings
+from neuralrank.entries import FoundModel, ModelEntry, SearchResult, WordQuery
 from neuralrank.errors import UsageError
 from neuralrank.fields import BY_NAME
 from neuralrank.queries.concepts import (
@@ -34,7 +35,6 @@ from neuralrank.relatives import relatives
 from neuralrank.storage.catalogue import Catalogue, open_catalogue
 from neuralrank.storage.derived import Derived, derived, indexed_text
 from neuralrank.storage.text_index import Hits, Snippet
-from neuralrank.types import FoundModel, ModelEntry, SearchResult, WordQuery
 
 Unknown = Literal["keep", "drop"]
 DEFAULT_TOP = 20

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
+from neuralrank.entries import Fetchable, FoundModel, Repository, SearchResult
 from neuralrank.errors import NothingRankedError, SourceError
 from neuralrank.history import Prior, PriorRow, prior_document, prior_for
 from neuralrank.indexing import Indexed, index
@@ -19,7 +20,7 @@ from neuralrank.queries.shortlist import Candidate, Chosen, shortlist
 from neuralrank.searching import MAX_TOP, Query, find
 from neuralrank.sources._specs import open_source
 from neuralrank.storage.catalogue import Catalogue
-from neuralrank.types import Failure, Fetchable, FoundModel, Repository, SearchResult, Target
+from neuralrank.types import Failure, Target
 
 DEFAULT_POOL = 50
 AT_HAND = ("folder", "hf_cache")

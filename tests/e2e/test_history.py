@@ -126,7 +126,7 @@ def test_shares_and_per_cent_are_read(run, ranked, kept, accuracy, share):
 
 
 def test_a_model_that_may_be_several_is_refused(run, photos, kept, own_catalogue):
-    from neuralrank.types import ModelEntry
+    from neuralrank.entries import ModelEntry
 
     entries = [
         ModelEntry(model_id=f"{source}:net@1", source=source, name="net", location="net", stamp="s")

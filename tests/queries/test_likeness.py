@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from neuralrank.entries import ModelEntry
 from neuralrank.errors import DataError
 from neuralrank.queries._copies import stem
 from neuralrank.queries.likeness import family, likeness, representation_likeness, same_model
-from neuralrank.types import ModelEntry
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from neuralrank.entries import ModelEntry
 from neuralrank.errors import UsageError
 from neuralrank.queries.likeness import family, same_model
 from neuralrank.queries.shortlist import FLOOR, LINEAGE_DECAY, WEIGHTS, Candidate, shortlist
-from neuralrank.types import ModelEntry
 
 
 def entry(name, **fields):

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
+from neuralrank.entries import WordQuery
 from neuralrank.errors import UsageError
 from neuralrank.queries._word_synonyms import GROUPS
 from neuralrank.queries.words import MAX_CHARACTERS, MAX_WORDS, OPTIONAL_WORDS, STOP_WORDS, parse_words
-from neuralrank.types import WordQuery
 
 
 def test_words_phrases_beginnings_and_exclusions_are_told_apart() -> None:

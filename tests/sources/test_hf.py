@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from neuralrank import registry
+from neuralrank.entries import ModelEntry, ReportedResult, Unchanged
 from neuralrank.errors import ModelError, SourceError, UsageError
-from neuralrank.types import Failure, ModelEntry, ModelRecord, ReportedResult, Unchanged
+from neuralrank.types import Failure, ModelRecord
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from neuralrank import registry
+from neuralrank.entries import ModelEntry, ReportedResult, Unchanged
 from neuralrank.errors import ModelError, SourceError, UsageError
-from neuralrank.types import Failure, ModelEntry, ModelRecord, ReportedResult, Unchanged
+from neuralrank.types import Failure, ModelRecord
 
 CACHE = registry.get("sources", "hf_cache")
 SHA = "0123456789abcdef0123456789abcdef01234567"

@@ -30,9 +30,10 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from neuralrank import registry
+from neuralrank.entries import ModelEntry, Unchanged
 from neuralrank.errors import MissingExtraError, ModelError, SourceError, UsageError
 from neuralrank.sources import _mlflow_artifacts, _mlflow_client, _mlflow_fetch
-from neuralrank.types import Failure, ModelEntry, Unchanged
+from neuralrank.types import Failure
 
 for package in ("mlflow", "sqlalchemy", "flask", "gunicorn"):
     if __import__("importlib.util").util.find_spec(package) is None:

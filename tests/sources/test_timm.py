@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from neuralrank import registry
+from neuralrank.entries import ModelEntry, Unchanged
 from neuralrank.errors import MissingExtraError, ModelError, UsageError
 from neuralrank.formats._torchvision import repair_torchvision
-from neuralrank.types import ModelEntry, Unchanged
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from neuralrank.types import Failure, ModelEntry, ModelRecord, ReportedResult, Unchanged
+from neuralrank.entries import ModelEntry, ReportedResult, Unchanged
+from neuralrank.types import Failure, ModelRecord
 
 WORDS = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "Theta", "Iota", "KAPPA", "lambda", "mu", "nu")
 LICENCES = ("mit", "MIT", "apache-2.0", "Apache-2.0", "other", "", None)

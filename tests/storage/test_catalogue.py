@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from neuralrank.entries import ModelEntry, ReportedResult, Unchanged
 from neuralrank.errors import CatalogueError
 from neuralrank.storage._connection import FILE_NAME
 from neuralrank.storage.catalogue import Catalogue, Root, open_catalogue
-from neuralrank.types import Failure, ModelEntry, ReportedResult, Unchanged
+from neuralrank.types import Failure
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from neuralrank.entries import ModelEntry
 from neuralrank.errors import CatalogueError, UnknownNameError, UsageError
 from neuralrank.storage.catalogue import open_catalogue
 from neuralrank.storage.outcomes import (
@@ -25,7 +26,7 @@ from neuralrank.storage.runs import (
     trials_of,
     trials_of_model,
 )
-from neuralrank.types import ModelEntry, RankedModel, Ranking, TargetSummary
+from neuralrank.types import RankedModel, Ranking, TargetSummary
 
 
 def model(rank, **facts):

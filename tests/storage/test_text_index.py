@@ -15,12 +15,12 @@ import pytest
 import tantivy
 from filelock import FileLock
 
+from neuralrank.entries import WordQuery
 from neuralrank.errors import CatalogueError
 from neuralrank.queries.words import parse_words
 from neuralrank.storage import _text_hits
 from neuralrank.storage._text_spelling import distance
 from neuralrank.storage.text_index import Hits, IndexedText, TextIndex, text_index
-from neuralrank.types import WordQuery
 
 ZOO = (
     IndexedText(row=0, name="timm/resnet50.a1_in1k", description="ResNet50 trained on ImageNet 1k"),

@@ -130,8 +130,8 @@ def show(
     catalogue: CatalogueFolder = None,
 ) -> int:
     """Show all that the catalogue knows of a model."""
+    from neuralrank.entries import FoundModel, SearchResult
     from neuralrank.reports import _found
-    from neuralrank.types import FoundModel, SearchResult
 
     if format_ not in (None, "table", "json"):
         raise UsageError(f"--format needs table or json. Got {format_!r}. Leave it out for a table.")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
+from neuralrank.entries import ModelEntry
 from neuralrank.history._prior import Prior, expected_order
 from neuralrank.history._relatives import KnownModel, known_model
 from neuralrank.history._results import History
@@ -14,7 +15,7 @@ from neuralrank.history._similarity import target_facts
 from neuralrank.storage.catalogue import Catalogue
 from neuralrank.storage.outcomes import Outcome, outcomes
 from neuralrank.storage.runs import StoredTrial, entries_of, targets, trials_of
-from neuralrank.types import ModelEntry, Target
+from neuralrank.types import Target
 
 
 def prior_for(catalogue: Catalogue, target: Target, entries: Sequence[ModelEntry]) -> Prior:

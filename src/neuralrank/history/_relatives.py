@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from neuralrank.types import ModelEntry
+from neuralrank.entries import ModelEntry
 
 _NO_FAMILY = frozenset(
     ("tiny", "mini", "small", "base", "medium", "large", "big", "huge", "giant", "nano", "micro", "tf", "hf", "timm")

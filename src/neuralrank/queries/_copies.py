@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 
-from neuralrank.types import ModelEntry
+from neuralrank.entries import ModelEntry
 
 SAME_PARAMS = 0.02
 """Relative difference of parameter counts up to which a conversion may change them, by folding a layer for example."""

@@ -7,7 +7,7 @@ whose names rules cannot tell: those that stand inside other words, behind an ad
 import re
 from functools import lru_cache
 
-from neuralrank.types import ModelEntry
+from neuralrank.entries import ModelEntry
 
 _STARTS = frozenset({
     "albert", "alexnet", "bart", "beit", "bert", "bloom", "clip", "convnext", "darknet", "deberta", "deit", "densenet",

@@ -16,11 +16,11 @@ from math import prod, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from neuralrank.entries import ModelEntry
 from neuralrank.errors import DataError
 from neuralrank.queries._copies import base_names, hub_name, same_model
 from neuralrank.queries._family import family
 from neuralrank.queries.concepts import index_concepts
-from neuralrank.types import ModelEntry
 
 __all__ = ["Likeness", "family", "likeness", "representation_likeness", "same_model"]
 

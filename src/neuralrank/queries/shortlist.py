@@ -27,11 +27,11 @@ from dataclasses import dataclass, field
 from math import inf, log1p
 from statistics import median
 
+from neuralrank.entries import ModelEntry
 from neuralrank.errors import UsageError
 from neuralrank.queries._copies import base_names, hub_name, same_model
 from neuralrank.queries._family import family
 from neuralrank.queries._reasons import Places, reasons_for
-from neuralrank.types import ModelEntry
 
 WEIGHTS = {"relevance": 1.0, "coverage": 1.0, "past": 2.0, "popularity": 0.25}
 """Past success counts most: what did well on similar data is a better guide than a description or label names."""

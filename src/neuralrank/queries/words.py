@@ -10,9 +10,9 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import Literal, NamedTuple
 
+from neuralrank.entries import WordQuery
 from neuralrank.errors import UsageError
 from neuralrank.queries._word_synonyms import longest_known, synonyms
-from neuralrank.types import WordQuery
 
 MAX_CHARACTERS = 1_000
 MAX_WORDS = 32

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from neuralrank.entries import FoundModel, ModelEntry, SearchResult
 from neuralrank.fields import FIELDS
 from neuralrank.reports import _numbers
 from neuralrank.reports._names import clean, shorten, shorten_apart, width
 from neuralrank.reports.spreadsheet import cell
-from neuralrank.types import FoundModel, ModelEntry, SearchResult
 
 if TYPE_CHECKING:
     from rich.text import Text

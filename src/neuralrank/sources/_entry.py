@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from neuralrank.types import ModelEntry, ModelRecord
+from neuralrank.entries import ModelEntry
+from neuralrank.types import ModelRecord
 
 BYTES_PER_PARAMETER = 4
 WORKING_SHARE = 0.25

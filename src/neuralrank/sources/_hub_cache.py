@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from neuralrank.entries import ModelEntry
 from neuralrank.errors import ModelError
 from neuralrank.sources._hub_files import Choice, choose
 from neuralrank.sources._hub_json import parsed, table
 from neuralrank.sources._walk import Refused, Walk
-from neuralrank.types import Failure, ModelEntry, ModelRecord
+from neuralrank.types import Failure, ModelRecord
 
 MAX_TEXT_BYTES = 2**24
 REVISION = re.compile(r"[0-9a-f]{40}")

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from neuralrank.entries import ModelEntry
 from neuralrank.errors import ModelError
 from neuralrank.sources._hub_cache import add_file
 from neuralrank.sources._hub_http import Answer, Hub, Trouble
 from neuralrank.sources._hub_json import text
 from neuralrank.sources._hub_query import address
-from neuralrank.types import ModelEntry
 
 OnBytes = Callable[[int], None]
 SLOWEST_BYTES_PER_SECOND = 10_000

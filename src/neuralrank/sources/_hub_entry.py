@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from neuralrank.entries import ModelEntry, ReportedResult
 from neuralrank.sources import _hub_json as read
 from neuralrank.sources._entry import estimated_memory
 from neuralrank.sources._hub_cache import REVISION, is_repository
 from neuralrank.sources._hub_files import Choice, choose
-from neuralrank.types import Failure, Modality, ModelEntry, ReportedResult
+from neuralrank.types import Failure, Modality
 
 MAX_LABELS = 50_000
 MAX_FILES = 20_000

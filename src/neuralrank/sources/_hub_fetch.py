@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from neuralrank.entries import ModelEntry, Repository, Unchanged
 from neuralrank.errors import ModelError, SourceError
 from neuralrank.sources import _hub_json as read
 from neuralrank.sources._hub_cache import (
@@ -22,7 +23,7 @@ from neuralrank.sources._hub_download import HubFile, OnBytes, download
 from neuralrank.sources._hub_files import choose, is_plain_path, unnamed
 from neuralrank.sources._hub_http import Hub
 from neuralrank.sources._hub_query import address
-from neuralrank.types import Failure, ModelEntry, ModelRecord, Repository, Unchanged
+from neuralrank.types import Failure, ModelRecord
 
 MAX_FETCH_BYTES = 5 * 10**9
 MAX_FILES = 100_000

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralrank import registry
+from neuralrank.entries import ModelEntry
 from neuralrank.errors import MissingExtraError, ModelError, SourceError
 from neuralrank.sources import _hub_json as read
 from neuralrank.sources._entry import estimated_memory
@@ -16,7 +17,7 @@ from neuralrank.sources._hub_card import prose
 from neuralrank.sources._hub_entry import entry_of
 from neuralrank.sources._hub_files import choose
 from neuralrank.sources._hub_query import Query
-from neuralrank.types import Failure, ModelEntry, ModelFacts
+from neuralrank.types import Failure, ModelFacts
 
 if TYPE_CHECKING:
     from huggingface_hub import CachedRepoInfo, CachedRevisionInfo

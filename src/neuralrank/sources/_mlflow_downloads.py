@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from neuralrank.types import ModelEntry
+from neuralrank.entries import ModelEntry
 
 ENTRY = "entry.json"
 _PARTIAL = ".partial-"

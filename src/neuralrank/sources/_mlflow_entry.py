@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+from neuralrank.entries import ModelEntry
 from neuralrank.sources import _hub_json as read
 from neuralrank.sources._entry import estimated_memory
 from neuralrank.sources._hub_card import prose
 from neuralrank.sources._hub_files import Choice, choose
 from neuralrank.sources._mlflow_artifacts import Store, all_files, read_small
-from neuralrank.types import Modality, ModelEntry
+from neuralrank.types import Modality
 
 MLMODEL = "MLmodel"
 MAX_MLMODEL_BYTES = 2**20

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from neuralrank.entries import ModelEntry
 from neuralrank.errors import ModelError, SourceError
 from neuralrank.sources._hub_download import OnBytes
 from neuralrank.sources._mlflow_artifacts import Store, open_store
@@ -13,7 +14,7 @@ from neuralrank.sources._mlflow_client import Registry
 from neuralrank.sources._mlflow_downloads import files_folder, new_version
 from neuralrank.sources._mlflow_entry import read_contents
 from neuralrank.sources.folder import folder
-from neuralrank.types import Failure, ModelEntry, ModelRecord
+from neuralrank.types import Failure, ModelRecord
 
 TRIES = 3
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from neuralrank import registry
+from neuralrank.entries import Repository
 from neuralrank.errors import UsageError
-from neuralrank.types import Repository
 
 _SPEC = re.compile(r"([a-z][a-z0-9_]*):(.*)", flags=re.DOTALL)
 

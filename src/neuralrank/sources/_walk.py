@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from neuralrank import registry
+from neuralrank.entries import Unchanged
 from neuralrank.errors import MissingExtraError, ModelError
 from neuralrank.sources._refused import LOADED, is_pickle, refusal
 from neuralrank.sources._stamps import Watch, Watcher
-from neuralrank.types import Failure, Format, ModelFacts, ModelRecord, Unchanged
+from neuralrank.types import Failure, Format, ModelFacts, ModelRecord
 
 MAX_DEPTH = 64
 _CHUNK_BYTES = 2**20

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from neuralrank.entries import ModelEntry, Repository, Unchanged
 from neuralrank.errors import ModelError, UsageError
 from neuralrank.sources._entry import entry_from_record
 from neuralrank.sources._walk import Refused, Walk, boundary_of
-from neuralrank.types import Failure, ModelEntry, ModelRecord, Repository, Unchanged
+from neuralrank.types import Failure, ModelRecord
 
 
 def folder(path: str | os.PathLike[str]) -> Repository:

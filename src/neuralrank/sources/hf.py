@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
+from neuralrank.entries import ModelEntry, Repository, Unchanged
 from neuralrank.errors import SourceError, UsageError
 from neuralrank.sources import _hub_json as read
 from neuralrank.sources._hub_cache import cache_folder
@@ -23,7 +24,7 @@ from neuralrank.sources._hub_http import Hub
 from neuralrank.sources._hub_local import cached_entries
 from neuralrank.sources._hub_open import offline_reason, open_hub
 from neuralrank.sources._hub_query import Query, address, parse_query
-from neuralrank.types import Failure, ModelEntry, ModelRecord, Repository, Unchanged
+from neuralrank.types import Failure, ModelRecord
 
 READ_CLOSELY = 200
 """Up to so many models, card and configuration of each are read: two requests more per model."""

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from neuralrank.entries import ModelEntry, Repository, Unchanged
 from neuralrank.errors import ModelError
 from neuralrank.sources._hub_cache import cache_folder, record_of, snapshot_folder
 from neuralrank.sources._hub_fetch import fetch_all
 from neuralrank.sources._hub_local import cached_entries
 from neuralrank.sources._hub_query import Query, parse_query
-from neuralrank.types import Failure, ModelEntry, ModelRecord, Repository, Unchanged
+from neuralrank.types import Failure, ModelRecord
 
 
 def hf_cache(pattern: str = "*", *, cache_dir: str | os.PathLike[str] | None = None) -> Repository:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neuralrank import settings
+from neuralrank.entries import ModelEntry, Repository, Unchanged
 from neuralrank.errors import ModelError, SourceError, UsageError
 from neuralrank.sources._hub_download import OnBytes
 from neuralrank.sources._hub_fetch import MAX_FETCH_BYTES, fetch_all
@@ -19,7 +20,7 @@ from neuralrank.sources._mlflow_client import PAGE, Registry, check_address
 from neuralrank.sources._mlflow_downloads import downloaded_entries, is_downloaded, registry_folder
 from neuralrank.sources._mlflow_entry import Named, entry_of, named_of, read_contents, stamp_of
 from neuralrank.sources._mlflow_fetch import fetch, record_of
-from neuralrank.types import Failure, ModelEntry, ModelRecord, Repository, Unchanged
+from neuralrank.types import Failure, ModelRecord
 
 NEWEST_FIRST = ["name ASC", "version_number DESC"]
 READY = "READY"

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from neuralrank.entries import ModelEntry, Repository, Unchanged
 from neuralrank.errors import MissingExtraError, ModelError
 from neuralrank.sources._hub_cache import cache_folder
 from neuralrank.sources._hub_download import OnBytes
 from neuralrank.sources._hub_fetch import MAX_FETCH_BYTES, fetch, fetch_all
 from neuralrank.sources._hub_http import Hub
 from neuralrank.sources._hub_open import offline_reason, open_hub
-from neuralrank.types import Failure, ModelEntry, ModelRecord, Repository, Unchanged
+from neuralrank.types import Failure, ModelRecord
 
 DATA = {
     "in1k": "imagenet-1k",

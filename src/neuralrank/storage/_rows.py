@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from neuralrank.entries import ModelEntry, ReportedResult
 from neuralrank.errors import CatalogueError
-from neuralrank.types import ModelEntry, ReportedResult
 
 LISTS = ("languages", "tags", "pretraining_data", "base_model")
 TEXTS = ("format", "modality", "task", "library", "architecture", "license")

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import tantivy
 from tantivy import Occur, Query
 
+from neuralrank.entries import WordQuery
 from neuralrank.storage._text_schema import OTHER_FIELDS, SURFACES, WEIGHTS
 from neuralrank.storage._text_spelling import corrected, occurs
 from neuralrank.storage._text_words import cleaned, spellings, stems, surfaces
-from neuralrank.types import WordQuery
 
 PREFIX_SCORE = 2.0
 """What a word that only begins as wanted counts, where a rare whole word counts about 10."""

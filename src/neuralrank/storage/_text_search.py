@@ -7,9 +7,9 @@ import numpy as np
 import tantivy
 from numpy.typing import NDArray
 
+from neuralrank.entries import WordQuery
 from neuralrank.storage._text_hits import all_rows, counted, ranked
 from neuralrank.storage._text_query import GRADE, Ways, spelled
-from neuralrank.types import WordQuery
 
 _MIDDLE_SCORE = 10.0
 """Of a rare word: where the scores of models with equally many words are spread most."""

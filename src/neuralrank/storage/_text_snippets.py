@@ -4,9 +4,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from neuralrank.entries import WordQuery
 from neuralrank.storage._text_schema import IndexedText
 from neuralrank.storage._text_words import cleaned, compounds, spellings, stems, surfaces
-from neuralrank.types import WordQuery
 
 MAX_CHARACTERS = 160
 _FIELDS = ("description", "labels", "data", "tags", "name")

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TypeVar
 
+from neuralrank.entries import ModelEntry, Unchanged
 from neuralrank.storage._label_sets import Concepts, LabelSets
 from neuralrank.storage._rows import WRITTEN, clean, values_of
-from neuralrank.types import Failure, ModelEntry, Unchanged
+from neuralrank.types import Failure
 
 INSERT = (
     f"INSERT INTO entry (seq, listed, removed, {', '.join(WRITTEN)}, row) VALUES ({', '.join('?' * len(WRITTEN))}, "

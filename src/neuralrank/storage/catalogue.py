@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from neuralrank.entries import ModelEntry, Unchanged
 from neuralrank.storage._connection import connect, told, writing
 from neuralrank.storage._label_sets import Concepts, LabelSets
 from neuralrank.storage._rows import READ, clean, entry_of
 from neuralrank.storage._writing import Written, batches, finish_listing, write_batch
-from neuralrank.types import Failure, ModelEntry, Unchanged
+from neuralrank.types import Failure
 
 __all__ = ["Catalogue", "Concepts", "Root", "Written", "open_catalogue"]
 

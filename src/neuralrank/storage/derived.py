@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from neuralrank.entries import ModelEntry
 from neuralrank.storage._connection import COLUMNS_FOLDER, TEXT_FOLDER, alone, reading
 from neuralrank.storage.catalogue import Catalogue
 from neuralrank.storage.columns import Columns, current_columns, read_columns
 from neuralrank.storage.text_index import IndexedText, TextIndex, text_index
-from neuralrank.types import ModelEntry
 
 _KEPT = "derived"
 MAX_INDEXED_LABELS = 200

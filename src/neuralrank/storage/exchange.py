@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from neuralrank.entries import ModelEntry, ReportedResult
 from neuralrank.errors import CatalogueError, OutputError, UsageError
 from neuralrank.fields import FIELDS
 from neuralrank.storage._connection import damaged, reading, reason_of
 from neuralrank.storage._rows import MAX_INTEGER, clean, values_of
 from neuralrank.storage._writing import INSERT, UPDATE, batches, find_places, root_id
 from neuralrank.storage.catalogue import Catalogue, Concepts
-from neuralrank.types import ModelEntry, ReportedResult
 
 _BATCH = 5_000
 _TYPES = {

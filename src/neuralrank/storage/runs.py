@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from neuralrank.entries import ModelEntry
 from neuralrank.errors import UnknownNameError
 from neuralrank.storage._connection import told, writing
 from neuralrank.storage._rows import iso_date
 from neuralrank.storage.catalogue import Catalogue
-from neuralrank.types import ModelEntry, RankedModel, Ranking
+from neuralrank.types import RankedModel, Ranking
 
 _MAX_LISTED = 5
 

@@ -17,6 +17,7 @@ import tantivy
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from neuralrank.entries import WordQuery
 from neuralrank.errors import CatalogueError
 from neuralrank.storage._text_engine import Failure, failing, opened
 from neuralrank.storage._text_files import Damage, Manifest, Signature, check_bytes, read_manifest, signature, wipe
@@ -25,7 +26,6 @@ from neuralrank.storage._text_schema import IndexedText
 from neuralrank.storage._text_search import Hits, matching, no_hits, search
 from neuralrank.storage._text_snippets import Snippet, snippet
 from neuralrank.storage._text_writer import begin, write
-from neuralrank.types import WordQuery
 
 __all__ = ["Hits", "IndexedText", "Snippet", "TextIndex", "text_index"]
 
