@@ -3,16 +3,23 @@ import neuralrank
 
 def test_the_public_names_are_these():
     assert neuralrank.__all__ == [
+        "Catalogue",
         "Failure",
+        "FoundModel",
         "Limits",
+        "ModelEntry",
         "RankedModel",
         "Ranking",
         "Score",
+        "SearchResult",
         "Target",
+        "index",
+        "open_catalogue",
         "rank",
         "read_target",
         "score",
         "score_many",
+        "search",
     ]
 
 

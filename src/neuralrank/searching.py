@@ -39,6 +39,8 @@ from neuralrank.storage.text_index import Hits, Snippet
 Unknown = Literal["keep", "drop"]
 DEFAULT_TOP = 20
 MAX_TOP = 10_000
+MANY_MATCHES = 20_000
+"""Up to so many matching models are all brought into the order of a field."""
 _MOST_FIRST = ("accuracy", "downloads", "likes", "created", "updated", "loadable")
 _LABELS_WEIGHT = 2.0
 """Of the covered share of the wanted labels against the relevance of the text, which is at most 1."""
@@ -240,7 +242,7 @@ class _Search:
         if sort is not None or (words is None and self.coverage is None and self.query.like is None):
             name, descending = sort or ("downloads", True)
             if words is not None:
-                self._keep(self.texts.matching_rows(words))
+                return self._matching_by_field(words, name, descending=descending)
             return int(self.among.sum()), name, lambda n: self._by_field(name, n, descending=descending)
         if self.query.like is not None:
             relatives = self._relatives(self.query.like)
@@ -255,6 +257,31 @@ class _Search:
         matching = np.zeros_like(self.among)
         matching[rows[rows < len(matching)]] = True
         self.among &= matching
+
+    def _matching_by_field(
+        self, words: WordQuery, name: str, *, descending: bool
+    ) -> tuple[int, str, Callable[[int], list[_Place]]]:
+        """Sort what has the words by a field: of common words by asking the first models of that order for them."""
+        hits = self.texts.search(words, limit=1, among=self.among)
+        self.corrections = hits.corrections
+        if hits.n_matches <= MANY_MATCHES or not hits.n_full:
+            self._keep(self.texts.matching_rows(words, among=self.among))
+            return int(self.among.sum()), name, lambda n: self._by_field(name, n, descending=descending)
+
+        def first(n: int) -> list[_Place]:
+            n_asked = 4 * n
+            while True:
+                rows = self.columns.best(name, self.among, n_asked, descending=descending)
+                asked = np.zeros_like(self.among)
+                asked[rows] = True
+                hits = self.texts.search(words, limit=len(rows), among=asked)
+                having = set(hits.rows[: hits.n_full].tolist())
+                found = [_Place(row=int(row)) for row in rows if int(row) in having]
+                if len(found) >= n or len(rows) < n_asked:
+                    return found[:n]
+                n_asked *= 8
+
+        return hits.n_matches, name, first
 
     def _by_field(self, name: str, n: int, *, descending: bool) -> list[_Place]:
         return [_Place(row=int(row)) for row in self.columns.best(name, self.among, n, descending=descending)]
@@ -280,7 +307,8 @@ class _Search:
         if words is not None:
             hits = self.texts.search(words, limit=MAX_TOP, among=self.among)
             self.corrections = hits.corrections
-            relevance[hits.rows] = hits.scores / (hits.scores[0] if len(hits.scores) else 1.0)
+            n = hits.n_full or len(hits.rows)  # if no model has all the words, those with most of them
+            relevance[hits.rows[:n]] = hits.scores[:n] / (hits.scores[0] if n else 1.0)
             self.among &= relevance > 0
         rows = np.flatnonzero(self.among)
         value = _LABELS_WEIGHT * self.coverage[rows] + relevance[rows]

@@ -328,3 +328,11 @@ def test_a_ranking_that_cannot_be_kept_is_still_printed(run, models, photos, war
 def test_python_ranks_what_it_finds(repository, photos):
     result = rank(repository, photos, where="license = 'MIT'", text="garden", also=())
     assert {model.name for model in result.models} == {"sparrow_net.onnx", "sparrow_net-fp16.onnx"}
+
+
+def test_common_words_are_sorted_by_a_field_as_rare_ones_are(run, indexed, monkeypatch):
+    asked = ("search", "onnx", "--sort", "-params", "--copies", "--format", "json")
+    rare = found(run(*asked))
+    monkeypatch.setattr("neuralrank.searching.MANY_MATCHES", 0)
+    assert found(run(*asked)) == rare
+    assert len(rare) > 1
