@@ -4,7 +4,7 @@ FULL := .venv/bin
 LIGHT := .venv-demo/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow check fix bench bench-scores bench-noise evidence evidence-quick evidence-zoo
+.PHONY: help setup demo test test-slow check fix bench bench-scores bench-noise bench-search evidence evidence-quick evidence-zoo
 
 # Where the data sets of the evidence are, and where its networks and all that is measured on them are kept.
 EVIDENCE_DATA ?= ../shared/data
@@ -47,6 +47,11 @@ bench-scores: .venv/ready bench-out/reference/ready  ## measure time and memory 
 
 bench-noise: .venv/ready  ## measure which scores prefer noise to weakly informative features
 	$(FULL)/python benchmarks/noise.py
+
+bench-search: .venv/ready  ## measure how well and how fast searches find, up to a million models, and history as a prior
+	$(FULL)/python benchmarks/search/quality.py
+	$(FULL)/python benchmarks/search/million.py
+	$(FULL)/python benchmarks/history.py
 
 evidence: .venv/ready  ## build the networks of the evidence, measure and score them, write docs/evidence.md (hours; resumable)
 	$(FULL)/neuralrank bench build --data $(EVIDENCE_DATA) --repository $(EVIDENCE_REPOSITORY)
