@@ -112,7 +112,8 @@ def test_the_schema_refuses_a_field_it_does_not_name(ranking: Ranking) -> None:
     ids=["model", "target", "failure"],
 )
 def test_the_schema_has_every_field_of_the_types(value: Any, schema: str) -> None:
-    assert {field.name for field in fields(value)} == set(SCHEMA["$defs"][schema]["properties"])
+    known = {field.name for field in fields(value)} - {"features_key"}  # of this machine's cache
+    assert known == set(SCHEMA["$defs"][schema]["properties"])
 
 
 def test_every_field_is_documented() -> None:
