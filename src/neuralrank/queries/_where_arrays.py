@@ -14,12 +14,13 @@ import pyarrow.compute as pc
 
 from neuralrank.fields import Kind
 from neuralrank.queries._where_columns import (
-    Mask,
+    any_in_lists,
     as_mask,
+    at_indices,
     missing_lists,
     read_column,
     read_members,
-    rows_at,
+    truths,
     with_nulls,
 )
 
@@ -67,20 +68,18 @@ class Holds:
         column = read_column(table, self.field, self.kind)
         if self.kind != "list":
             return self._test_values(column)
-        offsets, members = read_members(column)
-        mask = np.zeros(len(column), dtype=np.bool_)
-        mask[rows_at(np.flatnonzero(self._members_passing(members)), offsets)] = True
-        return pa.array(mask, mask=missing_lists(column, offsets, members))
+        if pa.types.is_dictionary(column.type):
+            return at_indices(self._test_lists(column.dictionary), column)
+        return self._test_lists(column)
 
-    def _members_passing(self, members: pa.Array) -> Mask:
-        if pa.types.is_dictionary(members.type) and members.null_count == 0 and len(members):
-            passing: Mask = as_mask(self.test(members.dictionary))[members.indices.to_numpy()]
-            return passing
-        return as_mask(self._test_values(members))
+    def _test_lists(self, column: pa.ListArray) -> pa.BooleanArray:
+        offsets, members = read_members(column)
+        passing = any_in_lists(as_mask(self._test_values(members)), offsets)
+        return truths(passing, ~missing_lists(column, offsets, members))
 
     def _test_values(self, values: pa.Array) -> pa.BooleanArray:
         if pa.types.is_dictionary(values.type):
-            return self.test(values.dictionary).take(values.indices)
+            return at_indices(self.test(values.dictionary), values)
         return self.test(values)
 
 
@@ -99,7 +98,10 @@ class IsMissing:
         column = read_column(table, self.field, self.kind)
         if self.kind != "list":
             return column.is_null()
-        return pa.array(missing_lists(column, *read_members(column)))
+        if pa.types.is_dictionary(column.type):
+            of_sets = missing_lists(column.dictionary, *read_members(column.dictionary))
+            return at_indices(truths(of_sets), column).fill_null(True)
+        return truths(missing_lists(column, *read_members(column)))
 
 
 @dataclass(frozen=True, kw_only=True)

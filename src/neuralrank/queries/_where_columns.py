@@ -43,13 +43,57 @@ def rows_at(positions: NDArray[np.int64], offsets: NDArray[Any]) -> NDArray[np.i
 
 def as_mask(result: pa.BooleanArray) -> Mask:
     """Return truth values as an array of its own, null as false."""
-    mask: Mask = result.fill_null(False).to_numpy(zero_copy_only=False)
-    return mask if mask.flags.writeable else mask.copy()
+    mask = _unpacked(result.buffers()[1], result.offset, len(result))
+    return mask & known_mask(result) if result.null_count else mask
+
+
+def known_mask(values: pa.Array) -> Mask:
+    """Say which values are not null, as an array of its own."""
+    if not values.null_count:
+        return np.ones(len(values), dtype=np.bool_)
+    return _unpacked(values.buffers()[0], values.offset, len(values))
+
+
+def truths(mask: Mask, known: Mask | None = None) -> pa.BooleanArray:
+    """Return truth values that are null where they are not known."""
+    bits = [None if one is None else pa.py_buffer(np.packbits(one, bitorder="little")) for one in (known, mask)]
+    return pa.BooleanArray.from_buffers(pa.bool_(), len(mask), bits)
 
 
 def with_nulls(mask: Mask, values: pa.Array) -> pa.BooleanArray:
     """Return truth values that are null where `values` are."""
-    return pa.array(mask, mask=values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None)
+    return truths(mask, known_mask(values) if values.null_count else None)
+
+
+def at_indices(found: pa.BooleanArray, encoded: pa.DictionaryArray) -> pa.BooleanArray:
+    """Return for each row the truth value of its entry in the dictionary, null where it has none."""
+    if not len(found):
+        return pa.nulls(len(encoded), pa.bool_())
+    indices = encoded.indices
+    places = np.frombuffer(indices.buffers()[1], indices.type.to_pandas_dtype(), len(indices) + indices.offset)
+    places = places[indices.offset :]
+    mask = as_mask(found).take(places, mode="clip")  # what stands in place of a null may point anywhere
+    if not found.null_count:
+        return with_nulls(mask, indices)
+    return truths(mask, known_mask(indices) & known_mask(found).take(places, mode="clip"))
+
+
+def any_in_lists(passing: Mask, offsets: NDArray[Any]) -> Mask:
+    """Say which lists have a member that passes."""
+    n_before = np.zeros(len(passing) + 1, dtype=np.int32)
+    np.cumsum(passing, out=n_before[1:])
+    at_ends = n_before.take(offsets)
+    found: Mask = at_ends[1:] > at_ends[:-1]
+    return found
+
+
+def _unpacked(bits: pa.Buffer | None, offset: int, n: int) -> Mask:
+    """Read packed bits: many times quicker than the array's own conversion."""
+    if bits is None or not n:
+        return np.zeros(n, dtype=np.bool_)
+    start = offset // 8
+    packed = np.frombuffer(bits, np.uint8, -(-(offset + n) // 8) - start, start)
+    return np.unpackbits(packed, count=offset % 8 + n, bitorder="little")[offset % 8 :].view(np.bool_)
 
 
 def _plain_texts(values: pa.Array) -> pa.Array:
@@ -70,10 +114,5 @@ def read_members(column: pa.Array) -> tuple[NDArray[Any], pa.Array]:
 
 def missing_lists(column: pa.Array, offsets: NDArray[Any], members: pa.Array) -> Mask:
     """Say which lists are null, or have no member that is not."""
-    missing: Mask = np.ones(len(column), dtype=np.bool_)
-    if members.null_count:
-        known = np.flatnonzero(members.is_valid().to_numpy(zero_copy_only=False))
-        missing[rows_at(known, offsets)] = False
-    else:
-        missing = offsets[1:] == offsets[:-1]
-    return missing | column.is_null().to_numpy(zero_copy_only=False) if column.null_count else missing
+    missing = ~any_in_lists(known_mask(members), offsets) if members.null_count else offsets[1:] == offsets[:-1]
+    return missing | ~known_mask(column) if column.null_count else missing

@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 from neuralrank.queries._where_arrays import COMPUTE
 from neuralrank.queries._where_columns import Mask, as_mask, rows_at, with_nulls
 
+_CASE = np.uint8(ord("a") - ord("A"))
+"""The bit in which a capital letter differs from a small one."""
+_BLOCK = 2**17
+"""So many bytes are looked at together: what is made of them stays in the processor's cache."""
+
 
 class LowerTest(Protocol):
-    """What is asked of texts in lower case."""
+    """What is asked of texts, in lower case but for letters from A to Z, the case of which makes no difference."""
 
     def __call__(self, texts: pa.StringArray, /) -> Mask:
         """Return one truth value per text; anything for null."""
@@ -32,10 +37,10 @@ class IgnoringCase:
     def __call__(self, texts: pa.Array) -> pa.BooleanArray:
         if not len(texts):
             return pa.array([], pa.bool_())
-        mask = self.test(pc.ascii_lower(texts))
+        mask = self.test(texts)
         offsets, data = _buffers(texts)
-        others = np.unique(rows_at(np.flatnonzero(data >= 128), offsets))
-        if len(others):
+        if len(data) and data.max() >= 128:
+            others = np.unique(rows_at(np.flatnonzero(data >= 128), offsets))
             mask[others] = self.test(pc.utf8_lower(texts.take(pa.array(others))))
         return with_nulls(mask, texts)
 
@@ -47,6 +52,7 @@ class IsOneOf:
     values: tuple[str, ...]
 
     def __call__(self, texts: pa.StringArray) -> Mask:
+        texts = pc.ascii_lower(texts)
         if len(self.values) == 1:
             return as_mask(pc.equal(texts, self.values[0]))
         return as_mask(pc.is_in(texts, value_set=pa.array(self.values, pa.string())))
@@ -60,7 +66,7 @@ class InOrder:
     """(sign, text), all of which hold."""
 
     def __call__(self, texts: pa.StringArray) -> Mask:
-        mask = np.ones(len(texts), dtype=np.bool_)
+        mask, texts = np.ones(len(texts), dtype=np.bool_), pc.ascii_lower(texts)
         for sign, value in self.comparisons:
             mask &= as_mask(pc.call_function(COMPUTE[sign], [texts, pa.scalar(value)]))
         return mask
@@ -74,7 +80,7 @@ class Affixed:
     at_end: bool
 
     def __call__(self, texts: pa.StringArray) -> Mask:
-        return as_mask((pc.ends_with if self.at_end else pc.starts_with)(texts, self.affix))
+        return as_mask((pc.ends_with if self.at_end else pc.starts_with)(pc.ascii_lower(texts), self.affix))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +94,8 @@ class Contains:
         mask = _contain(texts, self.needle.encode()) if self.needle else np.ones(len(texts), dtype=np.bool_)
         if self.pattern:
             rows = np.flatnonzero(mask)
-            mask[rows] = as_mask(pc.match_substring_regex(texts.take(pa.array(rows)), self.pattern))
+            matched = pc.ascii_lower(texts.take(pa.array(rows)))
+            mask[rows] = as_mask(pc.match_substring_regex(matched, self.pattern))
         return mask
 
 
@@ -109,20 +116,37 @@ def _contain(texts: pa.StringArray, needle: bytes) -> Mask:
     if n_starts <= 0:
         return mask
     letters = np.frombuffer(needle, np.uint8)
-    usual = np.bincount(data[:10_000], minlength=256)[letters]  # two rare bytes leave few places to look at closely
-    rare = int(np.argmin(usual[:-1] * usual[1:])) if len(letters) > 1 else 0
-    hits = data[rare : n_starts + rare] == letters[rare]
-    if len(letters) > 1:
-        hits &= data[rare + 1 : n_starts + rare + 1] == letters[rare + 1]
-    if np.count_nonzero(hits) > len(texts) // 2:
-        return as_mask(pc.match_substring(texts, needle.decode()))
-    places = np.flatnonzero(hits)
+    usual = [np.count_nonzero(_begin(data[:10_000], letters[place : place + 2])) for place in range(len(letters) - 1)]
+    rare = int(np.argmin(usual)) if usual else 0  # two letters that leave few places to look at closely
+    places = _places(data[rare : n_starts + rare + len(letters[rare + 1 : rare + 2])], letters[rare : rare + 2])
+    if len(places) > len(texts) // 2:
+        return as_mask(pc.match_substring(pc.ascii_lower(texts), needle.decode()))
     for index, letter in enumerate(letters):
         if not rare <= index <= rare + 1:
-            places = places[data[places + index] == letter]
+            places = places[_are(data[places + index], letter)]
     rows = rows_at(places, offsets)
     mask[rows[places + len(needle) <= offsets[rows + 1]]] = True
     return mask
+
+
+def _places(data: NDArray[np.uint8], letters: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return where one or two letters begin."""
+    more = len(letters) - 1
+    starts = range(0, len(data) - more, _BLOCK)
+    return np.concatenate([at + np.flatnonzero(_begin(data[at : at + _BLOCK + more], letters)) for at in starts])
+
+
+def _begin(bytes_: NDArray[np.uint8], letters: NDArray[np.uint8]) -> Mask:
+    """Say of all bytes but the last whether two letters begin there, or of all whether they are one letter."""
+    if len(letters) == 1:
+        return _are(bytes_, letters[0])
+    return _are(bytes_[:-1], letters[0]) & _are(bytes_[1:], letters[1])
+
+
+def _are(bytes_: NDArray[np.uint8], letter: int) -> Mask:
+    """Say which bytes are a letter, in either case if it is one of a to z."""
+    same: Mask = (bytes_ | _CASE if ord("a") <= letter <= ord("z") else bytes_) == letter
+    return same
 
 
 def _buffers(texts: pa.StringArray) -> tuple[NDArray[Any], NDArray[np.uint8]]:

@@ -5,11 +5,12 @@ into a list of tests, and neither it nor anything made from it is ever run as a 
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from neuralrank.queries._where_arrays import Step
+from neuralrank.queries._where_joined import Node, tree_of, value_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class Condition:
     fields: tuple[str, ...]
     """Names of the fields it reads, in the order of their first mention."""
     steps: tuple[Step, ...] = field(repr=False, compare=False)
-    """For a stack machine: a predicate puts its result on the stack, a word joins those on top of it."""
+    """Operands first, then the word that joins them."""
 
     def evaluate(self, table: pa.Table | pa.RecordBatch) -> pa.BooleanArray:
         """Say of each record whether the condition holds; null where that is unknown.
@@ -31,8 +32,8 @@ class Condition:
 
         Args:
             table: has a column for each of `fields`. By the kind of the field: text as string or dictionary of strings;
-                list as list of these, missing if empty; integer as int64; number as float64, where NaN is missing; date
-                as timestamp[us, UTC]; boolean as bool.
+                list as list of these or dictionary of such lists, missing if empty; integer as int64; number as
+                float64, where NaN is missing; date as timestamp[us, UTC]; boolean as bool.
 
         Returns:
             One truth value per row.
@@ -42,16 +43,11 @@ class Condition:
             >>> parse_where("params < 30M AND license = 'mit'").evaluate(table).to_pylist()
             [True, False, None]
         """
-        stack: list[pa.BooleanArray] = []
-        for step in self.steps:
-            if step == "not":
-                stack.append(pc.invert(stack.pop()))
-            elif step == "and" or step == "or":
-                right, left = stack.pop(), stack.pop()
-                stack.append(pc.and_kleene(left, right) if step == "and" else pc.or_kleene(left, right))
-            else:
-                stack.append(step(table))
-        return stack.pop()
+        return value_of(self._tree, table)
+
+    @cached_property
+    def _tree(self) -> Node:
+        return tree_of(self.steps)
 
 
 def parse_where(text: str) -> Condition:

@@ -72,18 +72,13 @@ def with_rows(old: pa.RecordBatch, new: pa.RecordBatch, places: NDArray[np.int64
     return pa.RecordBatch.from_pydict(columns)
 
 
-def unfolded(labels: pa.DictionaryArray) -> pa.ListArray:
-    """Return label names as a list for each row, of members that are kept once."""
-    members = labels.dictionary.values.dictionary_encode()
-    sets = pa.ListArray.from_arrays(labels.dictionary.offsets, members)
-    return sets.take(labels.indices)
-
-
-def n_names(labels: pa.DictionaryArray) -> NDArray[np.int64]:
-    """Return the number of names in each row."""
-    lengths = pc.fill_null(pc.list_value_length(labels.dictionary).take(labels.indices), 0)
-    found: NDArray[np.int64] = lengths.to_numpy(zero_copy_only=False).astype(np.int64)
-    return found
+def plain(values: pa.Array) -> pa.Array:
+    """Return texts, or lists of them, without a dictionary: that of a chunk is larger than a few of its rows."""
+    if pa.types.is_dictionary(values.type):
+        return values.dictionary_decode()
+    if pa.types.is_list(values.type) and pa.types.is_dictionary(values.values.type):
+        return pa.ListArray.from_arrays(values.offsets, values.values.dictionary_decode(), mask=values.is_null())
+    return values
 
 
 def _column(name: str, values: Sequence[Any]) -> pa.Array:

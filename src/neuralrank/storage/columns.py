@@ -7,14 +7,12 @@ again.
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from neuralrank.errors import CatalogueError
-from neuralrank.storage._column_arrays import LABELS, SELECT, columns_of, n_names, unfolded, with_rows
+from neuralrank.storage._column_arrays import SELECT, columns_of, plain, with_rows
 from neuralrank.storage._column_files import (
     ChunkFile,
     Manifest,
@@ -40,11 +38,6 @@ from neuralrank.storage._label_sets import LabelSets
 CHUNK_ROWS = 2**16
 _FEW_CHANGED = 0.25
 """Up to this share of changed rows they are put into the columns that are there; reading all is as quick for more."""
-_NAMES_AT_ONCE = 4_000_000
-"""Label names that a condition sees at a time: as a list for each row, shared sets take much memory."""
-
-T = TypeVar("T")
-MAX_THREADS = 4
 
 Say = Callable[[int, int], None]
 """Called with the number of rows done and of all."""
@@ -77,28 +70,24 @@ class Columns:
         return sum(chunk.table.num_rows for chunk in self.chunks)
 
     def masks(
-        self, evaluate: Callable[[pa.RecordBatch], pa.BooleanArray], *, fields: Collection[str] = ()
+        self, evaluate: Callable[[pa.RecordBatch], pa.BooleanArray], *, fields: Collection[str] | None = None
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Evaluate a condition on all rows.
 
         Args:
-            evaluate: the condition.
-            fields: that it reads; needed if `label_names` is one of them, which is a list for each row only then.
+            evaluate: the condition; it sees `label_names` as a dictionary of lists.
+            fields: that it reads; None shows it all.
 
         Returns:
             Where it holds, and where it is unknown, each of shape (n_rows,); removed models are in neither.
         """
         holds, unknown = np.zeros(self.n_rows, dtype=bool), np.zeros(self.n_rows, dtype=bool)
-
-        def fill(chunk: Chunk) -> None:
-            for start, table in _with_labels(chunk) if LABELS in fields else [(chunk.start, chunk.table)]:
-                rows = slice(start, start + table.num_rows)
-                found = evaluate(table)
-                known = known_flags(found)
-                holds[rows] = flags(found) & known
-                unknown[rows] = ~known
-
-        self._for_each(fill)
+        for chunk in self.chunks:
+            rows = slice(chunk.start, chunk.start + chunk.table.num_rows)
+            found = evaluate(chunk.table if fields is None else chunk.table.select(list(fields)))
+            known = known_flags(found)
+            holds[rows] = flags(found) & known
+            unknown[rows] = ~known
         return holds & self._present, unknown & self._present
 
     def present(self) -> NDArray[np.bool_]:
@@ -123,12 +112,6 @@ class Columns:
     def _ranks(self) -> dict[tuple[int, str], pa.Array]:
         return {}
 
-    def _for_each(self, work: Callable[[Chunk], T]) -> list[T]:
-        """Do one thing with every chunk, several at once: the work is done outside of Python for the most part."""
-        if len(self.chunks) < 2:
-            return [work(chunk) for chunk in self.chunks]
-        return list(_threads().map(work, self.chunks))
-
     @cached_property
     def _present(self) -> NDArray[np.bool_]:
         return np.concatenate([np.zeros(0, dtype=bool), *(flags(chunk.column("present")) for chunk in self.chunks)])
@@ -145,7 +128,7 @@ class Columns:
         for number in np.unique(numbers):
             chosen = np.flatnonzero(numbers == number)
             taken = self.chunks[number].column(name).take(pa.array(rows[chosen] - self.chunks[number].start))
-            parts.append(taken.dictionary_decode() if pa.types.is_dictionary(taken.type) else taken)
+            parts.append(plain(taken))
             places.append(chosen)
         if not parts:
             return pa.nulls(0)
@@ -164,14 +147,9 @@ class Columns:
                 values = values.take(pa.array(allowed))
             return allowed[first_places(values, n, descending=descending)] + chunk.start
 
-        found = self._for_each(first)
+        found = map(first, self.chunks)
         rows = np.concatenate([np.zeros(0, dtype=np.int64), *found])
         return rows[first_places(self.values(name, rows), n, descending=descending)] if len(rows) else rows
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="columns")
 
 
 def read_columns(folder: Path, connection: sqlite3.Connection, *, say: Say = lambda _done, _all: None) -> Columns:
@@ -203,19 +181,6 @@ def _columns(seq: int, tables: Collection[pa.RecordBatch]) -> Columns:
     return Columns(
         seq=seq, chunks=tuple(Chunk(start=number * CHUNK_ROWS, table=table) for number, table in enumerate(tables))
     )
-
-
-def _with_labels(chunk: Chunk) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield parts of a chunk that have a list of label names for each row, each with its first row."""
-    place = chunk.table.schema.get_field_index(LABELS)
-    ends = np.cumsum(n_names(chunk.column(LABELS)))
-    start = 0
-    while start < chunk.table.num_rows:
-        before = int(ends[start - 1]) if start else 0
-        end = max(start + 1, int(np.searchsorted(ends, before + _NAMES_AT_ONCE, side="right")))
-        part = chunk.table.slice(start, end - start)
-        yield chunk.start + start, part.set_column(place, LABELS, unfolded(part.column(place)))
-        start = end
 
 
 def _refreshed(folder: Path, connection: sqlite3.Connection, say: Say) -> Columns:
