@@ -336,3 +336,10 @@ def test_common_words_are_sorted_by_a_field_as_rare_ones_are(run, indexed, monke
     monkeypatch.setattr("neuralrank.searching.MANY_MATCHES", 0)
     assert found(run(*asked)) == rare
     assert len(rare) > 1
+
+
+@pytest.mark.parametrize("name", ["table", "markdown", "html"])
+def test_a_report_says_how_many_models_were_found(run, repository, photos, warm_cache, tmp_path, name):
+    options = ("--where", "name LIKE 'crafted%'", "--cache-dir", warm_cache, "--format", name, "--out", tmp_path / "r")
+    assert run("rank", repository, "--data", photos, *options).code == 0
+    assert "1 of 1 matching models of 7" in (tmp_path / "r").read_text()

@@ -143,15 +143,14 @@ def rank(
 
 
 def _tell_pool(result: Ranking, notes: Console) -> None:
-    """Say how many models were found, and why those that ran were chosen."""
+    """Say why each model was chosen; how many were found is part of the result."""
     pool = result.settings.get("pool")
     if pool is None:
         return
-    unknown = f", {pool['n_unknown']:,} of them unknown to the condition" if pool["n_unknown"] else ""
-    n_chosen = len(pool["reasons"])
-    notes.print(Text(f"pool: {n_chosen:,} of {pool['n_matches']:,} matching models of {pool['n_models']:,}{unknown}"))
     names = {model.model_id: model.name for model in result.models}
     told = [(names.get(model_id, model_id), reasons) for model_id, reasons in pool["reasons"].items() if reasons]
+    if told:
+        notes.print(Text("Chosen:"))
     for name, reasons in told[:MAX_REASONS]:
         notes.print(Text(f"  {name}: {'; '.join(reasons)}", style="dim"), soft_wrap=True)
     if len(told) > MAX_REASONS:

@@ -66,6 +66,7 @@ def _glued(answer: _sentences.Answer) -> _sentences.Answer:
 def _facts(ranking: Ranking) -> list[tuple[str, str]]:
     pairs = [
         ("Target", _sentences.target_line(ranking)),
+        ("Pool", _sentences.pool_line(ranking)),
         ("Probe", _sentences.probe_line(ranking)),
         ("Chance", _sentences.chance_line(ranking)),
         ("Result", _sentences.stopped_line(ranking)),

@@ -143,6 +143,19 @@ def probe_line(ranking: Ranking) -> str:
     return ", ".join(parts)
 
 
+def pool_line(ranking: Ranking) -> str | None:
+    """Return how many models were found and run, None if what was named was all run."""
+    pool = ranking.settings.get("pool")
+    if not isinstance(pool, Mapping):
+        return None
+    try:
+        chosen, matches, known, unknown = len(pool["reasons"]), pool["n_matches"], pool["n_models"], pool["n_unknown"]
+        of_them = f" ({_numbers.count(unknown)} more are unknown to the condition)" if unknown else ""
+        return f"{chosen:,} of {matches:,} matching models of {_numbers.count(known)}{of_them}"
+    except (KeyError, TypeError, ValueError):  # settings of a ranking that was read back are free in form
+        return None
+
+
 def chance_line(ranking: Ranking) -> str | None:
     """Return what a model without any information would reach, None if nothing is known."""
     level = chance_score(ranking)

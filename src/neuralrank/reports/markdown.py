@@ -34,6 +34,9 @@ def markdown(ranking: Ranking, *, top: int | None = None) -> str:
 
 def _facts(ranking: Ranking) -> Iterator[tuple[str, str]]:
     yield "Target", _sentences.target_line(ranking)
+    pool = _sentences.pool_line(ranking)
+    if pool:
+        yield "Pool", pool
     yield "Probe", _sentences.probe_line(ranking)
     yield "Score", _code(clean(ranking.score))
     chance = _sentences.chance_line(ranking)

@@ -97,6 +97,7 @@ def _header(ranking: Ranking, width: int) -> Table:
 
     rows = [
         ("target", f"{shorten(clean(ranking.target.path), max(16, width - 9))}\n{_sentences.target_line(ranking)}"),
+        ("pool", _sentences.pool_line(ranking)),
         ("probe", _sentences.probe_line(ranking)),
         ("score", clean(ranking.score)),
         ("chance", _sentences.chance_line(ranking)),
