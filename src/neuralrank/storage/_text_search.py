@@ -58,23 +58,26 @@ def search(
     ways = Ways(schema, asked.query)
     by_row = not (query.words or query.phrases or query.prefixes or query.optional)
     full = ranked(searcher, schema, ways.full, limit=limit, among=among, by_row=by_row)
+    n_matches, exactly = len(full.seen), True
+    if full.worst:
+        n_matches, exactly = counted(searcher, schema, ways.full, among)
     found = Hits(
         rows=full.rows,
         scores=full.scores,
         n_full=len(full.rows),
-        n_matches=full.n_matches,
-        counted=full.counted,
+        n_matches=max(n_matches, len(full.seen)),
+        counted=exactly,
         corrections=asked.corrections,
     )
     if len(full.rows) == limit or not ways.can_lack:
         return found
-    some = ranked(searcher, schema, ways.graded(), limit=limit + len(full.rows), among=among, many=True)
+    some = ranked(searcher, schema, ways.graded(), limit=limit + len(full.rows), among=among)
     grades = np.floor(some.scores / GRADE)
     if not found.n_full and len(grades):
-        found = replace(found, n_matches=int((grades == grades[0]).sum()))
-        if grades[-1] == grades[0] and len(grades) < some.n_matches:  # there may be more of them
+        n_seen, exactly = int((some.seen >= GRADE * grades[0]).sum()), True
+        if some.worst >= GRADE * grades[0]:  # there may be more of them
             n_matches, exactly = counted(searcher, schema, ways.at_least(int(grades[0])), among)
-            found = replace(found, n_matches=n_matches, counted=exactly)
+        found = replace(found, n_matches=max(n_matches, n_seen), counted=exactly)
     fresh = ~np.isin(some.rows, full.rows)
     return replace(
         found,
@@ -104,7 +107,7 @@ def matching(
     rows = all_rows(searcher, schema, ways.full, among)
     if len(rows) or not ways.can_lack:
         return rows
-    best = ranked(searcher, schema, ways.graded(), limit=1, among=among, many=True)
+    best = ranked(searcher, schema, ways.graded(), limit=1, among=among)
     if not len(best.rows):
         return rows
     return all_rows(searcher, schema, ways.at_least(int(best.scores[0] // GRADE)), among)
