@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from neuralrank.fields import BY_NAME
 from neuralrank.storage._column_order import flags
-from neuralrank.storage._rows import DATES, LISTS
+from neuralrank.storage._rows import DATES, LISTS, read_list
 
 _TYPES = {"text": pa.string(), "number": pa.float64(), "integer": pa.int64()}
 _FEW = 0.3
@@ -26,7 +25,8 @@ SELECT = f"SELECT row, removed IS NULL, loadable, label_set, {', '.join(STORED)}
 NAMES = {"present", "label_set", *BY_NAME}
 """Of all columns."""
 
-LabelNames = Callable[[int], tuple[str, ...]]
+LabelNames = Callable[[Sequence[int]], Sequence[Sequence[str]]]
+"""From numbers of label sets to the names of each."""
 
 
 def columns_of(rows: Sequence[tuple[Any, ...]], names: LabelNames) -> pa.RecordBatch:
@@ -34,7 +34,7 @@ def columns_of(rows: Sequence[tuple[Any, ...]], names: LabelNames) -> pa.RecordB
 
     Args:
         rows: at least one, as `SELECT` gives them.
-        names: of a label set.
+        names: of label sets.
 
     Raises:
         ValueError, TypeError, pa.ArrowException: a row does not hold what was written.
@@ -97,7 +97,7 @@ def _few_or_plain(encoded: pa.DictionaryArray) -> pa.Array:
 
 def _lists(values: Sequence[str | None]) -> pa.ListArray:
     """Return lists that are stored as JSON."""
-    read = {text: json.loads(text) for text in set(values) if text is not None}
+    read = {text: read_list(text) for text in set(values) if text is not None}
     lists = [() if value is None else read[value] for value in values]
     members = pa.array([member for found in lists for member in found], pa.string()).dictionary_encode()
     ends = np.cumsum([0, *map(len, lists)], dtype=np.int32)
@@ -108,8 +108,8 @@ def _lists(values: Sequence[str | None]) -> pa.ListArray:
 def _label_names(label_set: pa.Array, names: LabelNames) -> pa.DictionaryArray:
     """Return the names of each row's label set; a set that many rows have is kept once."""
     encoded = label_set.dictionary_encode()
-    sets = [list(names(number)) for number in encoded.dictionary.to_pylist()]
-    return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(sets, pa.list_(pa.string())))
+    sets = pa.array(names(encoded.dictionary.to_pylist()), pa.list_(pa.string()))
+    return pa.DictionaryArray.from_arrays(encoded.indices, sets)
 
 
 def _joined(old: pa.Array, new: pa.Array) -> pa.Array:

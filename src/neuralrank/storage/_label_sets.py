@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from neuralrank.errors import CatalogueError
@@ -51,15 +51,23 @@ class LabelSets:
         if number is None:
             return ()
         found = self._names.get(number)
-        if found is None:
-            row = self._connection.execute("SELECT labels FROM label_set WHERE id = ?", (number,)).fetchone()
-            found = read_names(row[0] if row is not None else None)
-            self._n_names += len(found)
-            if self._n_names > _MAX_NAMES:
-                self._names.clear()
-                self._n_names = len(found)
-            self._names[number] = found
-        return found
+        return found if found is not None else self.names_of([number])[0]
+
+    def names_of(self, numbers: Sequence[int]) -> list[tuple[str, ...]]:
+        """Return the names of sets, in their order.
+
+        Raises:
+            CatalogueError: they are not as they were written.
+        """
+        found = {number: self._names[number] for number in numbers if number in self._names}
+        missing = [number for number in numbers if number not in found]
+        for start in range(0, len(missing), _BATCH):
+            asked = missing[start : start + _BATCH]
+            statement = f"SELECT id, labels FROM label_set WHERE id IN ({', '.join('?' * len(asked))})"
+            stored = dict(self._connection.execute(statement, asked).fetchall())
+            found.update((number, read_names(stored.get(number))) for number in asked)
+        self._remember({number: found[number] for number in missing})
+        return [found[number] for number in numbers]
 
     def forget(self) -> None:
         """Forget what is remembered: a transaction that was rolled back takes the sets it wrote with it."""
@@ -75,6 +83,13 @@ class LabelSets:
         while batch := list(islice(stored, _BATCH)):
             keys = (key for number, labels in batch for key in _keys(number, concepts(read_names(labels))))
             self._connection.executemany(_INSERT, keys)
+
+    def _remember(self, sets: Mapping[int, tuple[str, ...]]) -> None:
+        self._n_names += sum(map(len, sets.values()))
+        if self._n_names > _MAX_NAMES:
+            self._names.clear()
+            self._n_names = sum(map(len, sets.values()))
+        self._names.update(sets)
 
     def _looked_up(self, digest: bytes) -> int | None:
         row = self._connection.execute("SELECT id FROM label_set WHERE digest = ?", (digest,)).fetchone()

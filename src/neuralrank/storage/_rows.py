@@ -5,6 +5,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from neuralrank.entries import ModelEntry, ReportedResult
@@ -32,7 +33,11 @@ READ = ("model_id", "source", "name", "location", "stamp", *TEXTS, *NUMBERS, *LI
 MAX_INTEGER = 2**63 - 1
 MOMENTS = range(-30_610_224_000, 253_402_300_800)
 """Seconds from 1970 to the dates that are kept: of the years 1000 to 9999."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1)  # UTC, as all moments here
+_TEXTS_OF = attrgetter("source", "name", "location", "stamp", "model_id", *TEXTS)
+_NUMBERS_OF = attrgetter(*NUMBERS)
+_LISTS_OF = attrgetter(*LISTS)
+_QUOTE = json.encoder.encode_basestring
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')
 
@@ -61,8 +66,10 @@ _PHRASES = (
 
 def values_of(entry: ModelEntry, label_set: int | None) -> tuple[Any, ...]:
     """Return the values of `WRITTEN`."""
-    source, name, stamp = clean(entry.source), clean(entry.name), clean(entry.stamp)
-    location, model_id = clean(entry.location), clean(entry.model_id)
+    texts: Sequence[Any] = _TEXTS_OF(entry)
+    if not "".join(filter(None, texts)).isascii():
+        texts = [text if text is None else clean(text) for text in texts]
+    source, name, location, stamp, model_id, *others = texts
     start = f"{source}:{name}@"
     revision, own_id = model_id[len(start) :], None
     if not model_id.startswith(start) or "@" in revision or ":" in source:
@@ -74,9 +81,9 @@ def values_of(entry: ModelEntry, label_set: int | None) -> tuple[Any, ...]:
         stamp,
         None if revision == stamp else revision,
         own_id,
-        *[value if value is None else clean(value) for value in [getattr(entry, field) for field in TEXTS]],
-        *[value if value is None else _number(value) for value in [getattr(entry, field) for field in NUMBERS]],
-        *[_listed(members) if (members := getattr(entry, field)) else None for field in LISTS],
+        *others,
+        *[value if value is None else _number(value) for value in _NUMBERS_OF(entry)],
+        *[_listed(members) if members else None for members in _LISTS_OF(entry)],
         _moment(entry.created),
         _moment(entry.updated),
         entry.refusal is None,
@@ -95,7 +102,7 @@ def entry_of(values: Sequence[Any], label_names: tuple[str, ...]) -> ModelEntry:
     try:
         found = dict(zip(READ, values, strict=True))
         for name in LISTS:
-            found[name] = tuple(json.loads(found[name])) if found[name] is not None else ()
+            found[name] = read_list(found[name]) if found[name] is not None else ()
         for name in DATES:
             found[name] = _iso(found[name])
         if found["location"] is None:
@@ -124,6 +131,17 @@ def clean(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
+def read_list(text: str) -> tuple[str, ...]:
+    """Return the members of a list.
+
+    Raises:
+        ValueError, TypeError: it is damaged.
+    """
+    if "\\" not in text and text[:2] == '["' and text[-2:] == '"]':  # no member holds a quotation mark
+        return tuple(text[2:-2].split('","'))
+    return tuple(json.loads(text))
+
+
 def read_card(value: Any) -> tuple[str | None, tuple[ReportedResult, ...], str]:
     """Return the refusal, the reported results and the description that a card holds.
 
@@ -144,8 +162,9 @@ def _card(entry: ModelEntry) -> str | bytes | None:
     """Return what is shown of a model and never compared, in one text, compressed where that pays."""
     if not entry.description and entry.refusal is None and not entry.results:
         return None
+    refusal = "null" if entry.refusal is None else _QUOTE(entry.refusal)
     results = [[result.task, result.data, result.metric, result.value] for result in entry.results]
-    text = clean(_ENCODE([entry.refusal, results, entry.description]))
+    text = clean(f"[{refusal},{_ENCODE(results) if results else '[]'},{_QUOTE(entry.description)}]")
     if len(text) < _PLAIN_CARD:
         return text
     packer = zlib.compressobj(6, zdict=_PHRASES)
@@ -164,7 +183,8 @@ def _moment(text: str | None) -> int | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
         return None
     seconds = (moment - _EPOCH) // timedelta(seconds=1)
@@ -174,7 +194,7 @@ def _moment(text: str | None) -> int | None:
 def _iso(seconds: int | None) -> str | None:
     if seconds is None:
         return None
-    return (_EPOCH + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+    return f"{(_EPOCH + timedelta(0, seconds)).isoformat()}Z"
 
 
 def _number(value: Any) -> Any:

@@ -210,7 +210,7 @@ class _Writer:
 
     def __init__(self, folder: Path, connection: sqlite3.Connection, manifest: Manifest) -> None:
         self.folder, self.connection, self.manifest = folder, connection, manifest
-        self.names = LabelSets(connection).names
+        self.names = LabelSets(connection).names_of
         statement = f"SELECT row / {CHUNK_ROWS}, count(*) FROM entry WHERE seq > ? GROUP BY 1"
         self.n_changed: dict[int, int] = dict(connection.execute(statement, (manifest.seq,)).fetchall())
 
