@@ -107,9 +107,10 @@ class _HubRepository:
             for info in chain(few, found):
                 yield self._unchanged(info, known) or self._entry(info)
             return
+        seen = [(info, self._unchanged(info, known)) for info in few]  # here: `known` may belong to this thread
         with ThreadPoolExecutor(N_READERS) as readers:
             try:
-                yield from readers.map(lambda info: self._unchanged(info, known) or self._read_closely(info), few)
+                yield from readers.map(lambda one: one[1] or self._read_closely(one[0]), seen)
             finally:
                 readers.shutdown(cancel_futures=True)
 
