@@ -43,6 +43,8 @@ class Ranked:
     """Scores of all allowed hits that were seen, best first."""
     worst: float
     """No hit above this score was left unseen; 0 if none was."""
+    count: int
+    """How many match, allowed or not."""
 
 
 def ranked(
@@ -53,6 +55,7 @@ def ranked(
     limit: int,
     among: NDArray[np.bool_] | None,
     by_row: bool = False,
+    at_least: int = 0,
 ) -> Ranked:
     """Return the best `limit` hits whose rows are allowed.
 
@@ -63,11 +66,12 @@ def ranked(
         limit: at most so many.
         among: True where a row is allowed; None allows all.
         by_row: all that match are equally good.
+        at_least: so many hits are seen, if there are.
     """
     n_models, n_allowed = searcher.num_docs, _n_allowed(searcher, among)
     if not n_allowed:
-        return Ranked(rows=np.zeros(0, np.int64), scores=np.zeros(0), seen=np.zeros(0), worst=0.0)
-    n_fetched = limit + _SLACK
+        return Ranked(rows=np.zeros(0, np.int64), scores=np.zeros(0), seen=np.zeros(0), worst=0.0, count=0)
+    n_fetched = max(limit + _SLACK, at_least)
     if among is not None and n_allowed <= FEW_ROWS:
         query, among, n_fetched = _restricted(schema, query, np.flatnonzero(among)), None, n_allowed
     elif n_allowed < n_models:  # as many as should hold enough of the allowed ones
@@ -88,16 +92,29 @@ def ranked(
         else:
             n_fetched *= 8
     order = np.lexsort((rows, -scores))
-    return Ranked(rows=rows[order[:limit]], scores=scores[order[:limit]], seen=scores[order], worst=worst)
+    return Ranked(rows=rows[order[:limit]], scores=scores[order[:limit]], seen=scores[order], worst=worst, count=count)
 
 
 def counted(
-    searcher: tantivy.Searcher, schema: tantivy.Schema, query: Query, among: NDArray[np.bool_] | None
+    searcher: tantivy.Searcher,
+    schema: tantivy.Schema,
+    query: Query,
+    among: NDArray[np.bool_] | None,
+    *,
+    of_all: int | None = None,
 ) -> tuple[int, bool]:
-    """Return how many match and are allowed, and whether they were counted rather than estimated."""
+    """Return how many match and are allowed, and whether they were counted rather than estimated.
+
+    Args:
+        searcher: of the index.
+        schema: of the index.
+        query: what to search for.
+        among: True where a row is allowed; None allows all.
+        of_all: how many match, allowed or not, if that is known.
+    """
     n_allowed = _n_allowed(searcher, among)
     if among is None or n_allowed >= searcher.num_docs:
-        return searcher.search(query, 1, count=True).count, True
+        return searcher.search(query, 1, count=True).count if of_all is None else of_all, True
     allowed = np.flatnonzero(among)
     sample = allowed if n_allowed <= FEW_ROWS else allowed[_stretches(n_allowed)]
     n_matches = searcher.search(_restricted(schema, query, sample), 1, count=True).count if n_allowed else 0

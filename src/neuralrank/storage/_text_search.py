@@ -8,7 +8,7 @@ import tantivy
 from numpy.typing import NDArray
 
 from neuralrank.entries import WordQuery
-from neuralrank.storage._text_hits import all_rows, counted, ranked
+from neuralrank.storage._text_hits import FEW_MATCHES, all_rows, counted, ranked
 from neuralrank.storage._text_query import GRADE, Ways, spelled
 
 _MIDDLE_SCORE = 10.0
@@ -60,7 +60,7 @@ def search(
     full = ranked(searcher, schema, ways.full, limit=limit, among=among, by_row=by_row)
     n_matches, exactly = len(full.seen), True
     if full.worst:
-        n_matches, exactly = counted(searcher, schema, ways.full, among)
+        n_matches, exactly = counted(searcher, schema, ways.full, among, of_all=full.count)
     found = Hits(
         rows=full.rows,
         scores=full.scores,
@@ -71,7 +71,8 @@ def search(
     )
     if len(full.rows) == limit or not ways.can_lack:
         return found
-    some = ranked(searcher, schema, ways.graded(), limit=limit + len(full.rows), among=among)
+    n_wanted = limit + len(full.rows)
+    some = ranked(searcher, schema, ways.graded(), limit=n_wanted, among=among, at_least=FEW_MATCHES)
     grades = np.floor(some.scores / GRADE)
     if not found.n_full and len(grades):
         n_seen, exactly = int((some.seen >= GRADE * grades[0]).sum()), True
