@@ -69,8 +69,7 @@ CREATE UNIQUE INDEX entry_location ON entry (source, location) WHERE location IS
 CREATE INDEX entry_own_id ON entry (own_id) WHERE own_id IS NOT NULL;
 CREATE INDEX entry_seq ON entry (seq);
 
-CREATE TABLE member (root INTEGER NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (root, row)) WITHOUT ROWID;
-CREATE INDEX member_row ON member (row);
+CREATE TABLE member (row INTEGER NOT NULL, root INTEGER NOT NULL, PRIMARY KEY (row, root)) WITHOUT ROWID;
 
 CREATE TABLE failure (
     root INTEGER NOT NULL, model_id TEXT NOT NULL, stage TEXT NOT NULL, error TEXT NOT NULL,

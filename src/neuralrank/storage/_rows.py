@@ -1,7 +1,6 @@
 """Model entries as rows of the catalogue's table, and back."""
 
 import json
-import re
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -30,6 +29,8 @@ WRITTEN = (*_IDENTITY, *TEXTS, *NUMBERS, *LISTS, *DATES, *_DERIVED, "card")
 READ = ("model_id", "source", "name", "location", "stamp", *TEXTS, *NUMBERS, *LISTS, *DATES, "card")
 """Columns that make up an entry again, in the order in which `entry_of` takes them."""
 
+DAMAGE = (ValueError, TypeError, OverflowError, RecursionError, zlib.error)
+"""What reading a row raises that does not hold what was written."""
 MAX_INTEGER = 2**63 - 1
 MOMENTS = range(-30_610_224_000, 253_402_300_800)
 """Seconds from 1970 to the dates that are kept: of the years 1000 to 9999."""
@@ -39,7 +40,6 @@ _NUMBERS_OF = attrgetter(*NUMBERS)
 _LISTS_OF = attrgetter(*LISTS)
 _QUOTE = json.encoder.encode_basestring
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_ESCAPED = re.compile(r'["\\\x00-\x1f]')
 
 _PLAIN_CARD = 60
 """Characters up to which compressing a card does not pay."""
@@ -109,11 +109,16 @@ def entry_of(values: Sequence[Any], label_names: tuple[str, ...]) -> ModelEntry:
             found["location"] = found["name"]
         refusal, results, description = read_card(found.pop("card"))
         return ModelEntry(**found, label_names=label_names, refusal=refusal, results=results, description=description)
-    except (ValueError, TypeError, OverflowError, RecursionError, zlib.error) as error:
-        raise CatalogueError(
-            f"A model of the catalogue needs to be as it was written. Got a damaged row ({error}). "
-            "Run `neuralrank catalogue repair`: it keeps all that can still be read."
-        ) from error
+    except DAMAGE as error:
+        raise damaged_row(error) from error
+
+
+def damaged_row(error: Exception) -> CatalogueError:
+    """Return what to say of a row that does not hold what was written."""
+    return CatalogueError(
+        f"A model of the catalogue needs to be as it was written. Got a damaged row ({error}). "
+        "Run `neuralrank catalogue repair`: it keeps all that can still be read."
+    )
 
 
 def iso_date(text: str | None) -> str | None:
@@ -137,9 +142,7 @@ def read_list(text: str) -> tuple[str, ...]:
     Raises:
         ValueError, TypeError: it is damaged.
     """
-    if "\\" not in text and text[:2] == '["' and text[-2:] == '"]':  # no member holds a quotation mark
-        return tuple(text[2:-2].split('","'))
-    return tuple(json.loads(text))
+    return tuple(json.loads(text)) if text[:1] == "[" else tuple(text.split("\n"))
 
 
 def read_card(value: Any) -> tuple[str | None, tuple[ReportedResult, ...], str]:
@@ -172,9 +175,9 @@ def _card(entry: ModelEntry) -> str | bytes | None:
 
 
 def _listed(members: Sequence[str]) -> str:
-    if _ESCAPED.search("".join(members)):
-        return clean(_ENCODE(list(members)))
-    return clean('["' + '","'.join(members) + '"]')
+    text = "\n".join(members)
+    is_plain = text[:1] != "[" and text.count("\n") == len(members) - 1
+    return clean(text if is_plain else _ENCODE(list(members)))
 
 
 def _moment(text: str | None) -> int | None:

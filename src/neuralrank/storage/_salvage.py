@@ -18,7 +18,7 @@ from typing import Any
 from neuralrank.errors import CatalogueError
 from neuralrank.storage._label_sets import digest_of, read_names
 from neuralrank.storage._pages import PageRow, page_rows
-from neuralrank.storage._rows import LISTS, MAX_INTEGER, MOMENTS, iso_date, read_card
+from neuralrank.storage._rows import DAMAGE, LISTS, MAX_INTEGER, MOMENTS, iso_date, read_card, read_list
 
 _NUMBERED = {"root": "id", "label_set": "id", "entry": "row"}
 _KEYED = ("failure", "target", "run", "trial", "outcome", "member")
@@ -133,11 +133,11 @@ def _mended(row: Row) -> Row | None:
 def _fits(name: str, value: Any) -> bool:
     try:
         if name in LISTS:
-            return all(isinstance(member, str) for member in json.loads(value))
+            return all(isinstance(member, str) for member in read_list(value))
         if name == "card":
             read_card(value)
             return True
-    except (ValueError, TypeError, RecursionError, zlib.error):
+    except DAMAGE:
         return False
     if name in ("created", "updated"):
         return isinstance(value, int) and value in MOMENTS

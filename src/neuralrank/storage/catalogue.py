@@ -81,9 +81,8 @@ class Catalogue:
 
     def changed_since(self, seq: int) -> Iterator[tuple[int, bool, ModelEntry]]:
         """Yield row, whether it is removed, and the model, for all that changed after a change number, by row."""
-        # So that SQLite goes by the row: it would find by the change number, and sort the rows with all they hold.
-        condition = "row IN (SELECT row FROM entry WHERE seq > ?)" if seq > 0 else "+seq > ?"
-        return ((row, removed is not None, entry) for row, removed, entry in self._entries(condition, (seq,)))
+        changed = self._entries(changed_after(seq), (seq,))
+        return ((row, removed is not None, entry) for row, removed, entry in changed)
 
     def rows_of(self, model_id: str) -> list[int]:
         """Return the rows of the models with that id: more than one where the same files lie in several places."""
@@ -256,6 +255,14 @@ def open_catalogue(folder: str | Path) -> Catalogue:
     place = Path(folder).expanduser()
     connection = connect(place)
     return Catalogue(folder=place, connection=connection, label_sets=LabelSets(connection))
+
+
+def changed_after(seq: int) -> str:
+    """Return the condition with which SQLite reads what changed row by row.
+
+    By itself it would find rows by the change number, and then sort them with all they hold.
+    """
+    return "row IN (SELECT row FROM entry WHERE seq > ?)" if seq > 0 else "+seq > ?"
 
 
 class _Known(Mapping[str, str]):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from neuralrank.entries import ModelEntry
 from neuralrank.storage._connection import COLUMNS_FOLDER, TEXT_FOLDER, alone, reading
-from neuralrank.storage.catalogue import Catalogue
+from neuralrank.storage._rows import DAMAGE, damaged_row, read_card, read_list
+from neuralrank.storage.catalogue import Catalogue, changed_after
 from neuralrank.storage.columns import Columns, current_columns, read_columns
 from neuralrank.storage.text_index import IndexedText, TextIndex, text_index
 
@@ -56,16 +57,53 @@ def derived(catalogue: Catalogue, *, say: Say = lambda _what, _done, _all: None)
 
 def indexed_text(row: int, entry: ModelEntry) -> IndexedText:
     """Return the texts by which a model is found."""
-    labels = entry.label_names if len(entry.label_names) <= MAX_INDEXED_LABELS else ()
     facts = (entry.architecture, entry.task, entry.library, entry.modality, entry.license)
+    labels = entry.label_names if len(entry.label_names) <= MAX_INDEXED_LABELS else ()
+    lists = (entry.tags, entry.languages, entry.pretraining_data, entry.base_model)
+    return _text_of(row, entry.name, labels, entry.description, lists, facts)
+
+
+def _text_of(
+    row: int,
+    name: str,
+    labels: Sequence[str],
+    description: str,
+    lists: Iterable[Sequence[str]],
+    facts: Sequence[str | None],
+) -> IndexedText:
+    tags, languages, pretraining_data, base_model = lists
     return IndexedText(
         row=row,
-        name=entry.name,
-        tags=", ".join((*entry.tags, *entry.languages)),
-        description=entry.description,
+        name=name,
+        tags=", ".join((*tags, *languages)),
+        description=description,
         labels=", ".join(labels),
-        data=", ".join(filter(None, (*entry.pretraining_data, *entry.base_model, *facts))),
+        data=", ".join(filter(None, (*pretraining_data, *base_model, *facts))),
     )
+
+
+def _texts_since(catalogue: Catalogue, seq: int) -> Iterator[tuple[int, IndexedText | None]]:
+    """Yield the row and the texts of each model that changed after a change number, no texts for one that is gone.
+
+    What is not searched is not read: whole entries would take more than twice as long.
+    """
+    columns = (
+        "row, removed IS NOT NULL, name, label_set, n_labels, card, tags, languages, pretraining_data, base_model, "
+        "architecture, task, library, modality, license"
+    )
+    statement = f"SELECT {columns} FROM entry WHERE {changed_after(seq)} ORDER BY row"
+    found = catalogue.connection.execute(statement, (seq,))
+    for row, gone, name, label_set, n_labels, card, *others in found:
+        if gone:
+            yield row, None
+            continue
+        try:
+            few = label_set is not None and n_labels <= MAX_INDEXED_LABELS
+            labels = catalogue.label_sets.names(label_set) if few else ()
+            lists = [read_list(text) if text is not None else () for text in others[:4]]
+            yield row, _text_of(row, name, labels, read_card(card)[2], lists, others[4:])
+        except DAMAGE as error:
+            raise damaged_row(error) from error
 
 
 def _refreshed(catalogue: Catalogue, say: Say) -> Derived:
@@ -86,13 +124,13 @@ def _feed(catalogue: Catalogue, texts: TextIndex, columns: Columns, say: Say) ->
     removed: list[int] = []
 
     def changed() -> Iterator[IndexedText]:
-        for number, (row, gone, entry) in enumerate(catalogue.changed_since(texts.seq)):
+        for number, (row, text) in enumerate(_texts_since(catalogue, texts.seq)):
             if number % 10_000 == 0:
                 say("text", number, columns.n_rows)
-            if gone:
+            if text is None:
                 removed.append(row)
             else:
-                yield indexed_text(row, entry)
+                yield text
 
     # The rows that are gone are known only when all that changed has been read.
     texts.update(changed(), removed, seq=columns.seq)
