@@ -16,8 +16,8 @@ from neuralrank.queries._where_columns import as_mask, known_mask, truths
 
 _DEAR = 400_000
 """A part that reads more bytes than this is worth a look at what the others leave open."""
-_FEW = 1 / 16
-"""Up to this share of the rows, taking them out costs less than testing all."""
+_FEW = 0.3
+"""Up to this share of the rows, taking them out and testing them costs less than testing all."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,20 +133,29 @@ def _places(data: NDArray[np.uint8], letters: NDArray[np.uint8]) -> NDArray[np.i
     """Return where one or two letters begin."""
     more = len(letters) - 1
     starts = range(0, len(data) - more, _BLOCK)
-    return np.concatenate([at + np.flatnonzero(_begin(data[at : at + _BLOCK + more], letters)) for at in starts])
+    return np.concatenate([_begin(data[at : at + _BLOCK + more], letters).nonzero()[0] + at for at in starts])
 
 
 def _begin(bytes_: NDArray[np.uint8], letters: NDArray[np.uint8]) -> Mask:
     """Say of all bytes but the last whether two letters begin there, or of all whether they are one letter."""
-    if len(letters) == 1:
-        return _are(bytes_, letters[0])
-    return _are(bytes_[:-1], letters[0]) & _are(bytes_[1:], letters[1])
+    small = bytes_ | _CASE
+    first, *second = ((small if _is_letter(letter) else bytes_) for letter in letters)
+    if not second:
+        begins: Mask = first == letters[0]
+        return begins
+    begins = first[:-1] == letters[0]
+    begins &= second[0][1:] == letters[1]
+    return begins
 
 
 def _are(bytes_: NDArray[np.uint8], letter: int) -> Mask:
     """Say which bytes are a letter, in either case if it is one of a to z."""
-    same: Mask = (bytes_ | _CASE if ord("a") <= letter <= ord("z") else bytes_) == letter
+    same: Mask = (bytes_ | _CASE if _is_letter(letter) else bytes_) == letter
     return same
+
+
+def _is_letter(byte: int) -> bool:
+    return ord("a") <= byte <= ord("z")
 
 
 def _buffers(texts: pa.StringArray) -> tuple[NDArray[Any], NDArray[np.uint8]]:

@@ -1,5 +1,8 @@
 """Run one query of the text index: the best hits, or the rows of all."""
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +18,9 @@ FEW_TERMS = 1_000
 FEW_ROWS = 1_000
 """Up to so many allowed rows are made part of the query at once."""
 FEW_ROWS_OF_MANY = 5_000
-"""Up to so many are where fetching hits did not bring enough of them."""
+"""Up to so many are where very many match."""
+_ROW_COST = 20
+"""Making one allowed row part of a query costs as much as fetching so many hits, about 10 µs."""
 MANY_HITS = 50_000
 """Where nothing is known, so many hits at most are fetched in search of allowed ones."""
 ALL_HITS = 250_000
@@ -66,13 +71,13 @@ def ranked(
         limit: at most so many.
         among: True where a row is allowed; None allows all.
         by_row: all that match are equally good.
-        at_least: so many hits are seen, if there are.
+        at_least: so many hits are seen, if there are; more than a few say that very many match.
     """
     n_models, n_allowed = searcher.num_docs, _n_allowed(searcher, among)
     if not n_allowed:
         return Ranked(rows=np.zeros(0, np.int64), scores=np.zeros(0), seen=np.zeros(0), worst=0.0, count=0)
     n_fetched = max(limit + _SLACK, at_least)
-    if among is not None and n_allowed <= FEW_ROWS:
+    if among is not None and n_allowed <= (FEW_ROWS_OF_MANY if at_least else FEW_ROWS):
         query, among, n_fetched = _restricted(schema, query, np.flatnonzero(among)), None, n_allowed
     elif n_allowed < n_models:  # as many as should hold enough of the allowed ones
         n_fetched = max(n_fetched, FEW_MATCHES, min(_SPARE * limit * n_models // n_allowed, MANY_HITS))
@@ -85,10 +90,10 @@ def ranked(
         enough = len(rows) >= limit
         if not worst or (enough and (by_row or n_fetched >= MANY_TIES or scores[limit - 1] > worst)):
             break
-        if not enough and count <= ALL_HITS:
-            n_fetched = count
-        elif not enough and among is not None and n_allowed <= FEW_ROWS_OF_MANY:
+        if not enough and among is not None and n_allowed <= min(FEW_ROWS_OF_MANY, count / _ROW_COST):
             query, among, n_fetched = _restricted(schema, query, np.flatnonzero(among)), None, n_allowed
+        elif not enough and count <= ALL_HITS:
+            n_fetched = count
         else:
             n_fetched *= 8
     order = np.lexsort((rows, -scores))
@@ -139,14 +144,29 @@ def _fetched(
     searcher: tantivy.Searcher, query: Query, n_fetched: int, by_row: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
     """Return rows and scores of the best hits, and how many there are in all."""
-    if by_row:
-        result = searcher.search(query, n_fetched, count=True, order_by_field=ROW, order=tantivy.Order.Asc)
-        rows = _as_rows([row for row, _ in result.hits])
-        return rows, np.ones(len(rows)), result.count
-    result = searcher.search(query, n_fetched, count=True)
-    hits = result.hits
-    rows = _as_rows(searcher.fast_field_values(ROW, [address for _, address in hits]))
-    return rows, np.array([score for score, _ in hits], dtype=np.float64), result.count
+    with _no_collection():
+        if by_row:
+            result = searcher.search(query, n_fetched, count=True, order_by_field=ROW, order=tantivy.Order.Asc)
+            rows = _as_rows([row for row, _ in result.hits])
+            return rows, np.ones(len(rows)), result.count
+        result = searcher.search(query, n_fetched, count=True)
+        hits = result.hits
+        rows = _as_rows(searcher.fast_field_values(ROW, [address for _, address in hits]))
+        scores = np.array([score for score, _ in hits], dtype=np.float64)
+        del hits
+    return rows, scores, result.count
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python from looking for garbage: hits make no cycles, and are enough to have it go through all objects."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _as_rows(values: list[int | None]) -> NDArray[np.int64]:

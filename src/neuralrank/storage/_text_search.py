@@ -71,8 +71,8 @@ def search(
     )
     if len(full.rows) == limit or not ways.can_lack:
         return found
-    n_wanted = limit + len(full.rows)
-    some = ranked(searcher, schema, ways.graded(), limit=n_wanted, among=among, at_least=FEW_MATCHES)
+    n_wanted, at_least = limit + len(full.rows), full.count + FEW_MATCHES  # those with all words come first again
+    some = ranked(searcher, schema, ways.graded(), limit=n_wanted, among=among, at_least=at_least)
     grades = np.floor(some.scores / GRADE)
     if not found.n_full and len(grades):
         n_seen, exactly = int((some.seen >= GRADE * grades[0]).sum()), True
