@@ -115,6 +115,8 @@ def told(folder: Path) -> Iterator[None]:
     """Turn what SQLite and the file system complain of into one sentence."""
     try:
         yield
+    except sqlite3.ProgrammingError:  # a bug, to be seen whole
+        raise
     except sqlite3.Error as error:
         raise CatalogueError(_sentence(error, folder)) from error
     except UnicodeDecodeError as error:  # what SQLite says quotes bytes of a damaged schema
