@@ -1,7 +1,7 @@
 """Run one query of the text index: the best hits, or the rows of all."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ _ROW_COST = 20
 MANY_HITS = 50_000
 """Where nothing is known, so many hits at most are fetched in search of allowed ones."""
 ALL_HITS = 250_000
-"""If that brought too few, all hits are fetched, up to so many; half a microsecond each."""
+"""If that brought too few, up to so many are fetched next: half a microsecond each."""
 MANY_TIES = 5_000
 """Equal scores are brought into the order of rows among the first so many hits."""
 FEW_MATCHES = 10_000
@@ -32,8 +32,6 @@ FEW_MATCHES = 10_000
 N_STRETCHES, STRETCH = 20, 50
 """Where more match, and not everything is allowed, so many stretches of allowed rows are asked instead of all: the
 index reads some thousand rows at a time, and a thousand rows far from each other would cost as much as all."""
-_SPARE = 3
-"""So many times the hits are fetched that hold enough allowed ones where words and condition are independent."""
 _SLACK = 500
 """Fetched beyond what was asked for, in search of the end of equal scores."""
 
@@ -80,7 +78,7 @@ def ranked(
     if among is not None and n_allowed <= (FEW_ROWS_OF_MANY if at_least else FEW_ROWS):
         query, among, n_fetched = _restricted(schema, query, np.flatnonzero(among)), None, n_allowed
     elif n_allowed < n_models:  # as many as should hold enough of the allowed ones
-        n_fetched = max(n_fetched, FEW_MATCHES, min(_SPARE * limit * n_models // n_allowed, MANY_HITS))
+        n_fetched = max(n_fetched, FEW_MATCHES, min(2 * (limit + _SLACK) * n_models // n_allowed, MANY_HITS))
     while True:
         rows, scores, count = _fetched(searcher, query, n_fetched, by_row)
         worst = 0.0 if len(rows) == count else float(scores[-1])
@@ -92,10 +90,11 @@ def ranked(
             break
         if not enough and among is not None and n_allowed <= min(FEW_ROWS_OF_MANY, count / _ROW_COST):
             query, among, n_fetched = _restricted(schema, query, np.flatnonzero(among)), None, n_allowed
-        elif not enough and count <= ALL_HITS:
-            n_fetched = count
-        else:
+        elif enough:
             n_fetched *= 8
+        else:
+            needed = n_fetched * max(2, 3 * limit // max(1, len(rows)))
+            n_fetched = min(needed, count if count <= ALL_HITS else 8 * n_fetched)
     order = np.lexsort((rows, -scores))
     return Ranked(rows=rows[order[:limit]], scores=scores[order[:limit]], seen=scores[order], worst=worst, count=count)
 
@@ -106,7 +105,8 @@ def counted(
     query: Query,
     among: NDArray[np.bool_] | None,
     *,
-    of_all: int | None = None,
+    of_all: Callable[[], int],
+    least: float = 0.0,
 ) -> tuple[int, bool]:
     """Return how many match and are allowed, and whether they were counted rather than estimated.
 
@@ -115,15 +115,17 @@ def counted(
         schema: of the index.
         query: what to search for.
         among: True where a row is allowed; None allows all.
-        of_all: how many match, allowed or not, if that is known.
+        of_all: how many there are if all are allowed.
+        least: score from which on a match counts.
     """
     n_allowed = _n_allowed(searcher, among)
     if among is None or n_allowed >= searcher.num_docs:
-        return searcher.search(query, 1, count=True).count if of_all is None else of_all, True
+        return of_all(), True
     allowed = np.flatnonzero(among)
     sample = allowed if n_allowed <= FEW_ROWS else allowed[_stretches(n_allowed)]
-    n_matches = searcher.search(_restricted(schema, query, sample), 1, count=True).count if n_allowed else 0
-    return round(n_matches / max(1, len(sample)) * n_allowed), len(sample) == n_allowed
+    _, scores, _ = _fetched(searcher, _restricted(schema, query, sample), max(1, len(sample)), by_row=False)
+    share = np.count_nonzero(scores >= least) / max(1, len(sample))
+    return round(share * n_allowed), len(sample) == n_allowed
 
 
 def _n_allowed(searcher: tantivy.Searcher, among: NDArray[np.bool_] | None) -> int:

@@ -60,7 +60,7 @@ def search(
     full = ranked(searcher, schema, ways.full, limit=limit, among=among, by_row=by_row)
     n_matches, exactly = len(full.seen), True
     if full.worst:
-        n_matches, exactly = counted(searcher, schema, ways.full, among, of_all=full.count)
+        n_matches, exactly = counted(searcher, schema, ways.full, among, of_all=lambda: full.count)
     found = Hits(
         rows=full.rows,
         scores=full.scores,
@@ -75,9 +75,18 @@ def search(
     some = ranked(searcher, schema, ways.graded(), limit=n_wanted, among=among, at_least=at_least)
     grades = np.floor(some.scores / GRADE)
     if not found.n_full and len(grades):
-        n_seen, exactly = int((some.seen >= GRADE * grades[0]).sum()), True
-        if some.worst >= GRADE * grades[0]:  # there may be more of them
-            n_matches, exactly = counted(searcher, schema, ways.at_least(int(grades[0])), among)
+        least, exactly = float(GRADE * grades[0]), True
+        n_seen = int((some.seen >= least).sum())
+        if some.worst >= least:  # there may be more of them
+            best = ways.at_least(int(grades[0]))
+            n_matches, exactly = counted(
+                searcher,
+                schema,
+                ways.graded(),
+                among,
+                of_all=lambda: searcher.search(best, 1, count=True).count,
+                least=least,
+            )
         found = replace(found, n_matches=max(n_matches, n_seen), counted=exactly)
     fresh = ~np.isin(some.rows, full.rows)
     return replace(
