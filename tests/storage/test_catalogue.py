@@ -69,6 +69,7 @@ def test_rows_come_in_the_order_asked_for_and_those_that_do_not_exist_are_left_o
         pytest.param({"task": "", "format": "", "description": "", "refusal": ""}, {}, id="empty-texts"),
         pytest.param({"tags": ("",), "languages": ("", "")}, {}, id="empty-members"),
         pytest.param({"tags": ('a"b', "c\\d", "e\nf", "g\x00h", "'; DROP TABLE entry")}, {}, id="hostile-members"),
+        pytest.param({"tags": ("[1]", "x"), "languages": ("[",), "base_model": ("a,b", "c")}, {}, id="like-a-list"),
         pytest.param({"label_names": ('a"b', "c\\d", "e\x00f", "")}, {}, id="hostile-labels"),
         pytest.param({"description": "\x00\x01 'quoted' \\ \u2028 😀 é"}, {}, id="control-characters"),
         pytest.param({"description": "x" * 3_000_000 + "end"}, {}, id="long-text"),

@@ -83,12 +83,13 @@ def test_columns_say_what_the_entries_say(catalogue, n):
 @pytest.mark.parametrize("n", [0, CHUNK, 3 * CHUNK + 5])
 def test_columns_are_opened_without_reading_the_catalogue(catalogue, n):
     write(catalogue, random_entries(n))
-    assert current_columns(catalogue.folder / "columns", catalogue.seq()) is None
+    assert current_columns(catalogue.folder / "columns", catalogue.connection) is None
     refreshed(catalogue)
-    again = current_columns(catalogue.folder / "columns", catalogue.seq())
+    again = current_columns(catalogue.folder / "columns", catalogue.connection)
     assert again is not None
     assert_equal(again, catalogue)
-    assert current_columns(catalogue.folder / "columns", catalogue.seq() + 1) is None
+    write(catalogue, [])
+    assert current_columns(catalogue.folder / "columns", catalogue.connection) is None
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -211,11 +212,11 @@ def test_damaged_files_are_made_again(catalogue, damage):
     refreshed(catalogue)
     before = files(catalogue)
     DAMAGES[damage](before[1])
-    assert current_columns(catalogue.folder / "columns", catalogue.seq()) is None
+    assert current_columns(catalogue.folder / "columns", catalogue.connection) is None
     assert_equal(refreshed(catalogue), catalogue)
     after = files(catalogue)
     assert [old == new for old, new in zip(before, after, strict=True)] == [True, False, True]
-    assert current_columns(catalogue.folder / "columns", catalogue.seq()) is not None
+    assert current_columns(catalogue.folder / "columns", catalogue.connection) is not None
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -236,7 +237,9 @@ MANIFESTS = {
     "without files": lambda path: path.write_text(json.dumps({**json.loads(path.read_text()), "files": []})),
     "with paths": lambda path: path.write_text(path.read_text().replace('"0000', '"../0000')),
     "deep": lambda path: path.write_text("[" * 100_000),
-    "of another catalogue": lambda path: path.write_text(path.read_text().replace('"seq": 1', '"seq": 99')),
+    "of a later change": lambda path: path.write_text(path.read_text().replace('"seq": 1', '"seq": 99')),
+    "of another catalogue": lambda path: path.write_text(path.read_text().replace('"owner": ', '"owner": 9')),
+    "of no catalogue": lambda path: path.write_text(path.read_text().replace('"owner": ', '"owner": null, "x": ')),
     "bytes": lambda path: path.write_bytes(b"\xff\xfe\x00"),
 }
 
@@ -248,7 +251,7 @@ def test_a_damaged_manifest_is_made_again(catalogue, damage):
     MANIFESTS[damage](catalogue.folder / "columns" / "manifest.json")
     assert_equal(refreshed(catalogue), catalogue)
     assert len(files(catalogue)) == 2
-    again = current_columns(catalogue.folder / "columns", catalogue.seq())
+    again = current_columns(catalogue.folder / "columns", catalogue.connection)
     assert again is not None
     assert again.n_rows == 2 * CHUNK
 
@@ -257,7 +260,7 @@ def test_a_copied_folder_needs_no_writing(catalogue, tmp_path):
     write(catalogue, random_entries(CHUNK))
     refreshed(catalogue)
     shutil.copytree(catalogue.folder / "columns", tmp_path / "copy", copy_function=shutil.copyfile)
-    assert current_columns(tmp_path / "copy", catalogue.seq()) is not None
+    assert current_columns(tmp_path / "copy", catalogue.connection) is not None
 
 
 def test_what_killed_writers_left_is_removed(catalogue):

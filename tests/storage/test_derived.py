@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
@@ -74,16 +75,21 @@ def test_what_is_current_is_opened_once(catalogue):
     assert derived(catalogue).columns.n_rows == 21
 
 
-def test_what_belongs_to_another_catalogue_is_made_anew(catalogue, tmp_path):
-    for number in range(5):
-        write(catalogue, entry(number, task="old"))
+@pytest.mark.parametrize("n_changes", [1, 2, 3])
+def test_what_belongs_to_another_catalogue_is_made_anew(catalogue, tmp_path, n_changes):
+    """Somebody deletes the database and not what lies beside it: earlier, at, or after its number of changes."""
+    write(catalogue, entry(1, task="old"), entry(2, task="old"))
+    write(catalogue, entry(3, task="old"))
     derived(catalogue)
     with open_catalogue(tmp_path / "other") as other:
-        write(other, entry(9, task="new"))
+        write(other, entry(7, task="new"), entry(8, task="new"), entry(9, task="new"))
+        for _ in range(n_changes - 1):
+            write(other, entry(9, task="new"))
         for name in ("columns", "text"):
             shutil.copytree(catalogue.folder / name, other.folder / name)
-        assert (found(other, "new"), found(other, "old")) == ([0], [])
-        assert derived(other).columns.n_rows == 1
+        assert (found(other, "new"), found(other, "old")) == ([0, 1, 2], [])
+        columns = derived(other).columns
+        assert columns.values("name", np.arange(3)).to_pylist() == [entry(n).name for n in (7, 8, 9)]
 
 
 @pytest.mark.parametrize("part", ["columns", "text"])

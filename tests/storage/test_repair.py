@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from neuralrank.errors import CatalogueError, UsageError
 from neuralrank.indexing import index
 from neuralrank.storage._connection import FILE_NAME
 from neuralrank.storage._pages import page_rows
+from neuralrank.storage._salvage import _keep
 from neuralrank.storage.catalogue import open_catalogue
 from neuralrank.storage.columns import read_columns
 from neuralrank.storage.exchange import export_models
@@ -321,6 +323,19 @@ def test_a_damaged_log_is_one_sentence_and_repaired(folder, tmp_path):
         assert_sound(damaged)
 
 
+def test_the_log_of_a_damaged_file_counts_and_is_not_taken_for_that_of_the_new_one(folder, tmp_path):
+    live = open_catalogue(folder)
+    live.write("hf:a", [replace(ENTRIES[3], likes=77)], concepts=concepts)  # the file does not grow
+    shutil.copytree(folder, tmp_path / "copy")
+    live.close()
+    folder = tmp_path / "copy"
+    overwrite(folder / FILE_NAME, 0, b"\xaa" * PAGE)
+    assert repair(folder).was_sound is False
+    assert not (folder / f"{FILE_NAME}-wal").exists()
+    assert kept(folder) == [*ENTRIES[:3], replace(ENTRIES[3], likes=77), *ENTRIES[4:]]
+    assert_sound(folder)
+
+
 # --- what repair keeps -------------------------------------------------------------------------------------------
 
 
@@ -523,7 +538,8 @@ def test_every_row_of_any_page_size_and_length_is_read_from_the_pages(tmp_path, 
 
 
 def test_the_committed_part_of_the_log_is_read_too(tmp_path):
-    path = tmp_path / "any.sqlite"
+    path = tmp_path / "live" / "any.sqlite"
+    path.parent.mkdir()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE numbered (id INTEGER PRIMARY KEY, a, b, c)")
@@ -533,12 +549,42 @@ def test_the_committed_part_of_the_log_is_read_too(tmp_path):
         connection.execute("PRAGMA cache_size = 5")
         connection.execute("BEGIN")
         connection.executemany("INSERT INTO numbered VALUES (?, 1, 2, 3)", ((n,) for n in range(2_000, 9_000)))
-        shutil.copytree(tmp_path, tmp_path.parent / "copy")  # the second transaction is in the log, not committed
+        shutil.copytree(path.parent, tmp_path / "copy")  # the second transaction is in the log, not committed
         connection.execute("ROLLBACK")
     rows = {
-        row.number for row in page_rows(tmp_path.parent / "copy" / path.name) if len(row.values) == 4 and row.number
+        row.number for row in page_rows(tmp_path / "copy" / path.name) if len(row.values) == 4 and row.number
     }
     assert rows == set(range(1, 2_000))
+
+
+def test_what_an_older_log_left_in_the_file_of_the_log_is_not_read(tmp_path):
+    path = tmp_path / "live" / "any.sqlite"
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE numbered (id INTEGER PRIMARY KEY, a, b, c)")
+        connection.execute("BEGIN")
+        connection.executemany("INSERT INTO numbered VALUES (?, 1, 2, 3)", ((n,) for n in range(1, 2_000)))
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA wal_checkpoint(RESTART)")
+        connection.execute("UPDATE numbered SET a = 9 WHERE id IN (5, 1000, 1995)")
+        shutil.copytree(path.parent, tmp_path / "copy")
+    found = {row.number: row.values for row in page_rows(tmp_path / "copy" / path.name) if len(row.values) == 4}
+    assert [number for number, values in found.items() if values[1] == 9] == [5, 1000, 1995]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_two_copies_of_a_model_the_later_counts(tmp_path, first):
+    """A page that is no longer used may still hold what a model was before."""
+    open_catalogue(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as connection:
+        copies = [
+            {"row": 0, "seq": seq, "listed": 0, "source": "hf", "name": "n", "stamp": str(seq), "loadable": 1}
+            for seq in ((1, 2) if first else (2, 1))
+        ]
+        for copy in copies:
+            _keep(connection, "entry", copy)
+        assert connection.execute("SELECT stamp FROM entry").fetchall() == [("2",)]
 
 
 def test_pages_of_noise_hold_no_rows_and_end(tmp_path):

@@ -36,8 +36,10 @@ class ChunkFile:
 class Manifest:
     """Which files hold the columns, in the order of their rows."""
 
+    owner: int | None = None
+    """Id of the catalogue they are made from."""
     seq: int = 0
-    """Up to which change of the catalogue they are current."""
+    """Up to which change of it they are current."""
     files: tuple[ChunkFile, ...] = ()
 
 
@@ -46,15 +48,17 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         found = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         files = tuple(ChunkFile(**file) for file in found["files"])
-        sound = found["version"] == VERSION and isinstance(found["seq"], int) and all(map(_is_sound, files))
-        return Manifest(seq=found["seq"], files=files) if sound else Manifest()
+        owner, seq = found["owner"], found["seq"]
+        numbered = isinstance(owner, int) and isinstance(seq, int)
+        sound = found["version"] == VERSION and numbered and all(map(_is_sound, files))
+        return Manifest(owner=owner, seq=seq, files=files) if sound else Manifest()
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return Manifest()
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Say which files count from now on."""
-    content = {"version": VERSION, "seq": manifest.seq, "files": [asdict(file) for file in manifest.files]}
+    content = {"version": VERSION, **asdict(manifest)}
     with _replacing(folder / _MANIFEST) as file:
         file.write(json.dumps(content).encode())
 

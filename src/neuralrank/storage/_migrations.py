@@ -4,6 +4,8 @@ A step is never edited once it was released: the next change is a further step.
 
 A million rows make every byte of one a megabyte. So `entry` leaves out what follows from the rest: a location that is
 the name, a revision that is the stamp, and a model id that is `source:name@revision`.
+
+What is made from a catalogue and lies beside it carries the `id` of its `meta`.
 """
 
 import sqlite3
@@ -13,7 +15,7 @@ from neuralrank.errors import CatalogueError
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO meta VALUES ('seq', 0);
+INSERT INTO meta VALUES ('seq', 0), ('id', random());
 
 CREATE TABLE root (
     id INTEGER PRIMARY KEY,

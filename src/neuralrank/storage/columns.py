@@ -32,7 +32,7 @@ from neuralrank.storage._column_files import (
     write_manifest,
 )
 from neuralrank.storage._column_order import first_places, flags, known_flags, ranks
-from neuralrank.storage._connection import reading
+from neuralrank.storage._connection import reading, told
 from neuralrank.storage._label_sets import LabelSets
 
 CHUNK_ROWS = 2**16
@@ -170,11 +170,30 @@ def read_columns(folder: Path, connection: sqlite3.Connection, *, say: Say = lam
         return _refreshed(folder, connection, say)
 
 
-def current_columns(folder: Path, seq: int) -> Columns | None:
-    """Return the columns if they are those of change `seq` and sound, else None."""
+def current_columns(folder: Path, connection: sqlite3.Connection) -> Columns | None:
+    """Return the columns if they are those of the catalogue's last change and sound, else None.
+
+    Raises:
+        CatalogueError: the catalogue cannot be read.
+    """
+    with told(folder):
+        owner, seq = _state(connection)
     manifest = read_manifest(folder)
-    tables = open_chunks(folder, manifest.files) if manifest.seq == seq else None
+    if (manifest.owner, manifest.seq) != (owner, seq):
+        return None
+    tables = open_chunks(folder, manifest.files)
     return None if tables is None else _columns(seq, tables)
+
+
+def are_foreign(folder: Path, connection: sqlite3.Connection) -> bool:
+    """Say whether the columns are not known to be of this catalogue: it may be another one in the place of an old."""
+    return read_manifest(folder).owner != _state(connection)[0]
+
+
+def _state(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return the id of the catalogue and the number of its last change."""
+    found = dict(connection.execute("SELECT key, value FROM meta WHERE key IN ('id', 'seq')").fetchall())
+    return int(found.get("id", 0)), int(found.get("seq", 0))
 
 
 def _columns(seq: int, tables: Collection[pa.RecordBatch]) -> Columns:
@@ -184,10 +203,10 @@ def _columns(seq: int, tables: Collection[pa.RecordBatch]) -> Columns:
 
 
 def _refreshed(folder: Path, connection: sqlite3.Connection, say: Say) -> Columns:
-    (seq,) = connection.execute("SELECT value FROM meta WHERE key = 'seq'").fetchone()
+    owner, seq = _state(connection)
     (n_rows,) = connection.execute("SELECT coalesce(max(row), -1) + 1 FROM entry").fetchone()
     manifest = read_manifest(folder)
-    if manifest.seq > seq:  # of another catalogue
+    if manifest.owner != owner or manifest.seq > seq:
         manifest = Manifest()
     remove_others(folder, manifest)
     writer = _Writer(folder, connection, manifest)
@@ -195,8 +214,8 @@ def _refreshed(folder: Path, connection: sqlite3.Connection, say: Say) -> Column
     for number in range(-(-n_rows // CHUNK_ROWS)):
         kept.append(writer.chunk(number, min(CHUNK_ROWS, n_rows - number * CHUNK_ROWS)))
         say(min((number + 1) * CHUNK_ROWS, n_rows), n_rows)
-    if tuple(kept) != manifest.files or seq != manifest.seq:
-        manifest = Manifest(seq=seq, files=tuple(kept))
+    if (owner, seq, tuple(kept)) != (manifest.owner, manifest.seq, manifest.files):
+        manifest = Manifest(owner=owner, seq=seq, files=tuple(kept))
         write_manifest(folder, manifest)
         remove_others(folder, manifest)
     tables = open_chunks(folder, kept)

@@ -9,7 +9,7 @@ from neuralrank.entries import ModelEntry
 from neuralrank.storage._connection import COLUMNS_FOLDER, TEXT_FOLDER, alone, reading
 from neuralrank.storage._rows import DAMAGE, damaged_row, read_card, read_list
 from neuralrank.storage.catalogue import Catalogue, changed_after
-from neuralrank.storage.columns import Columns, current_columns, read_columns
+from neuralrank.storage.columns import Columns, are_foreign, current_columns, read_columns
 from neuralrank.storage.text_index import IndexedText, TextIndex, text_index
 
 _KEPT = "derived"
@@ -44,9 +44,9 @@ def derived(catalogue: Catalogue, *, say: Say = lambda _what, _done, _all: None)
     kept = catalogue.kept.get(_KEPT)
     if isinstance(kept, Derived) and kept.columns.seq == seq == kept.texts.seq:
         return kept
-    columns = current_columns(catalogue.folder / COLUMNS_FOLDER, seq)
+    columns = current_columns(catalogue.folder / COLUMNS_FOLDER, catalogue.connection)
     texts = text_index(catalogue.folder / TEXT_FOLDER)
-    if columns is None or texts.seq != seq:
+    if columns is None or texts.seq != columns.seq:
         with alone(catalogue.folder), reading(catalogue.connection, catalogue.folder):
             found = _refreshed(catalogue, say)
     else:
@@ -108,13 +108,12 @@ def _texts_since(catalogue: Catalogue, seq: int) -> Iterator[tuple[int, IndexedT
 
 def _refreshed(catalogue: Catalogue, say: Say) -> Derived:
     folder = catalogue.folder
+    texts = text_index(folder / TEXT_FOLDER)
+    if are_foreign(folder / COLUMNS_FOLDER, catalogue.connection) or texts.seq > catalogue.seq():
+        texts.destroy()
     columns = read_columns(
         folder / COLUMNS_FOLDER, catalogue.connection, say=lambda done, n_rows: say("columns", done, n_rows)
     )
-    texts = text_index(folder / TEXT_FOLDER)
-    if texts.seq > columns.seq:  # of another catalogue
-        texts.destroy()
-        texts = text_index(folder / TEXT_FOLDER)
     if texts.seq < columns.seq:
         _feed(catalogue, texts, columns, say)
     return Derived(columns=columns, texts=texts, repaired=texts.repaired)
