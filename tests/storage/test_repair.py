@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from made_entries import Shelf, concepts, entry, random_entries
 
 PAGE = 4096
-N_MODELS, N_RUNS = 750, 30
+N_MODELS, N_RUNS = 400, 20
 ENTRIES = random_entries(N_MODELS)
 
 
@@ -92,8 +92,8 @@ def sound(tmp_path_factory):
     """A catalogue with models, runs and outcomes; nobody writes to it."""
     folder = tmp_path_factory.mktemp("sound")
     with open_catalogue(folder) as catalogue:
-        index(Shelf(ENTRIES[:500], spec="hf:a"), catalogue)
-        index(Shelf(ENTRIES[450:], spec="hf:b"), catalogue)
+        index(Shelf(ENTRIES[:260], spec="hf:a"), catalogue)
+        index(Shelf(ENTRIES[230:], spec="hf:b"), catalogue)
         for number in range(N_RUNS):
             store_ranking(catalogue, make_ranking(number))
         made = [
@@ -300,7 +300,7 @@ def test_a_cut_off_file_is_one_sentence_and_repaired(folder):
     os.truncate(path, path.stat().st_size // 2 + 100)
     assert len(use(folder)) > 5
     done = repair(folder)
-    assert done.n_models > 150
+    assert done.n_models > 60
     assert_sound(folder)
 
 
@@ -312,7 +312,7 @@ def test_a_damaged_log_is_one_sentence_and_repaired(folder, tmp_path):
     shutil.copytree(folder, copy)  # with its log, as a killed process leaves it
     live.close()
     log = copy / f"{FILE_NAME}-wal"
-    assert log.stat().st_size > 100_000
+    assert log.stat().st_size > 91_000
     for offset in (100, 40_000, 90_000):
         damaged = tmp_path / f"damaged{offset}"
         shutil.copytree(copy, damaged)
@@ -341,7 +341,7 @@ def test_the_log_of_a_damaged_file_counts_and_is_not_taken_for_that_of_the_new_o
 
 def test_one_damaged_page_of_models_costs_only_its_own(folder):
     pages = pages_of(folder, "entry", 13)
-    assert len(pages) > 50
+    assert len(pages) > 20
     overwrite(folder / FILE_NAME, (pages[len(pages) // 2] - 1) * PAGE, random.Random(0).randbytes(PAGE))
     with pytest.raises(CatalogueError), open_catalogue(folder) as catalogue:
         list(catalogue.all_entries())
@@ -350,7 +350,7 @@ def test_one_damaged_page_of_models_costs_only_its_own(folder):
     assert done.was_sound is False
     assert done.kept_as is not None
     assert done.kept_as.read_bytes() == damaged
-    assert N_MODELS - 40 < done.n_models < N_MODELS
+    assert N_MODELS - 30 < done.n_models < N_MODELS
     assert (done.n_runs, done.n_outcomes) == (N_RUNS, 11)
     found = kept(folder)
     assert found == [one for one in ENTRIES if one in found]
@@ -358,14 +358,14 @@ def test_one_damaged_page_of_models_costs_only_its_own(folder):
         assert len(list_runs(catalogue)) == N_RUNS
         assert sum(len(trials_of(catalogue, f"f{n}")) for n in range(5)) == 5 * N_RUNS
         assert [target.fingerprint for target in targets(catalogue)] == ["f9", "f0", "f1", "f2", "f3", "f4"]
-        shelf = Shelf(ENTRIES[:500], spec="hf:a"), Shelf(ENTRIES[450:], spec="hf:b")
+        shelf = Shelf(ENTRIES[:260], spec="hf:a"), Shelf(ENTRIES[230:], spec="hf:b")
         done_again = [index(repository, catalogue) for repository in shelf]
         assert sum(one.n_new for one in done_again) == N_MODELS - len(found)
         assert sum(one.n_removed for one in done_again) == 0
         lost = sorted(one.location for one in ENTRIES if one not in found)
         assert sorted({*shelf[0].read, *shelf[1].read}) == lost  # and nothing else was read
         assert sorted(one.name for one, _ in catalogue.all_entries()) == sorted(one.name for one in ENTRIES)
-        assert [len(catalogue.members([spec])) for spec in ("hf:a", "hf:b")] == [500, 300]
+        assert [len(catalogue.members([spec])) for spec in ("hf:a", "hf:b")] == [260, 170]
     assert_sound(folder)
 
 
@@ -374,7 +374,7 @@ def test_damage_all_over_costs_only_the_pages_that_were_hit(folder):
     for page in pages[::10]:
         overwrite(folder / FILE_NAME, (page - 1) * PAGE, b"\0" * PAGE)
     done = repair(folder)
-    assert 0.85 * N_MODELS < done.n_models < 0.95 * N_MODELS
+    assert 0.83 * N_MODELS < done.n_models < 0.96 * N_MODELS
     assert (done.n_runs, done.n_outcomes) == (N_RUNS, 11)
     assert_sound(folder)
 
@@ -397,9 +397,8 @@ def test_a_damaged_first_page_costs_nothing(folder):
     assert kept(folder) == ENTRIES
     with open_catalogue(folder) as catalogue:
         assert sum(len(trials_of(catalogue, f"f{n}")) for n in range(5)) == 5 * N_RUNS
-        assert {
-            json.loads(get_document(catalogue, run.run_id))["settings"]["noise"][:1] for run in list_runs(catalogue)
-        } > {"0"}
+        documents = [json.loads(get_document(catalogue, run.run_id)) for run in reversed(list_runs(catalogue))]
+        assert [document["run_id"] for document in documents] == [f"run{n:03}" for n in reversed(range(N_RUNS))]
         assert [root.spec for root in catalogue.roots()] == ["hf:a", "hf:b"]
     assert_sound(folder)
 
@@ -415,11 +414,11 @@ def test_a_damaged_table_costs_no_other(folder, table):
     if table != "run":
         assert done.n_runs == N_RUNS
     with open_catalogue(folder) as catalogue:
-        shelf = Shelf(ENTRIES[:500], spec="hf:a")
+        shelf = Shelf(ENTRIES[:260], spec="hf:a")
         assert (index(shelf, catalogue).n_removed, shelf.read) == (0, [])
-        assert len(index(Shelf(ENTRIES[450:700], spec="hf:b"), catalogue).failures) == 0
-        assert sum(moment is not None for _, moment in catalogue.all_entries()) == 50
-        assert list(catalogue.members(["hf:a"])) == list(range(500))
+        assert len(index(Shelf(ENTRIES[230:370], spec="hf:b"), catalogue).failures) == 0
+        assert sum(moment is not None for _, moment in catalogue.all_entries()) == 30
+        assert list(catalogue.members(["hf:a"])) == list(range(260))
         catalogue.refresh_concepts(99, concepts)
         assert len(list(catalogue.label_sets_with({"beta 1"}))) > 10
     assert_sound(folder)
@@ -497,17 +496,17 @@ def test_a_repair_that_finds_no_space_changes_nothing(folder, monkeypatch):
         repair(folder)
     assert (folder / FILE_NAME).read_bytes() == before
     monkeypatch.undo()
-    assert repair(folder).n_models > N_MODELS - 40
+    assert repair(folder).n_models > N_MODELS - 30
 
 
 def test_removed_models_stay_removed(folder):
     with open_catalogue(folder) as catalogue:
-        catalogue.finish("hf:b", set(range(450, 730)), [], since=catalogue.seq())
+        catalogue.finish("hf:b", set(range(230, 390)), [], since=catalogue.seq())
     overwrite(folder / FILE_NAME, (roots_of_pages(folder)["member"] - 1) * PAGE, b"\0" * PAGE)
     repair(folder)
     with open_catalogue(folder) as catalogue:
-        assert [row for row, gone, _ in catalogue.changed_since(0) if gone] == list(range(730, 750))
-        assert not set(catalogue.members(["hf:a", "hf:b"]).tolist()) & set(range(730, 750))
+        assert [row for row, gone, _ in catalogue.changed_since(0) if gone] == list(range(390, 400))
+        assert not set(catalogue.members(["hf:a", "hf:b"]).tolist()) & set(range(390, 400))
 
 
 # --- reading pages without SQLite --------------------------------------------------------------------------------
@@ -551,9 +550,7 @@ def test_the_committed_part_of_the_log_is_read_too(tmp_path):
         connection.executemany("INSERT INTO numbered VALUES (?, 1, 2, 3)", ((n,) for n in range(2_000, 9_000)))
         shutil.copytree(path.parent, tmp_path / "copy")  # the second transaction is in the log, not committed
         connection.execute("ROLLBACK")
-    rows = {
-        row.number for row in page_rows(tmp_path / "copy" / path.name) if len(row.values) == 4 and row.number
-    }
+    rows = {row.number for row in page_rows(tmp_path / "copy" / path.name) if len(row.values) == 4 and row.number}
     assert rows == set(range(1, 2_000))
 
 
