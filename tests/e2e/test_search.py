@@ -343,3 +343,12 @@ def test_a_report_says_how_many_models_were_found(run, repository, photos, warm_
     options = ("--where", "name LIKE 'crafted%'", "--cache-dir", warm_cache, "--format", name, "--out", tmp_path / "r")
     assert run("rank", repository, "--data", photos, *options).code == 0
     assert "1 of 1 matching models of 7" in (tmp_path / "r").read_text()
+
+
+def test_like_compares_features_where_both_were_ranked(run, indexed, photos):
+    assert run("rank", indexed, "--data", photos, "--where", "name LIKE 'sparrow%' OR name = 'colours.onnx'").code == 0
+    found_like = json.loads(run("search", "--like", "sparrow_net.onnx", "--copies", "--format", "json").out)["models"]
+    reasons = {model["name"]: model["reasons"] for model in found_like}
+    assert reasons["sparrow_net-fp16.onnx"][0] == "features alike on photos: CKA 1.00"
+    assert reasons["colours.onnx"][0].startswith("features alike on photos: CKA 0.")
+    assert not any(reason.startswith("features") for reason in reasons.get("plain.onnx", []))
