@@ -186,11 +186,13 @@ def _moment(text: str | None) -> int | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(UTC).replace(tzinfo=None)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        if moment.microsecond:
+            moment = moment.replace(microsecond=0)
+        seconds = int(moment.timestamp())
     except (ValueError, OverflowError):
         return None
-    seconds = (moment - _EPOCH) // timedelta(seconds=1)
     return seconds if seconds in MOMENTS else None
 
 
