@@ -37,7 +37,7 @@ def hub(monkeypatch, tmp_path):
     with FakeHub(repos) as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(_hub_http.time, "sleep", lambda _seconds: None)
+        monkeypatch.setitem(_hub_http.Hub.__init__.__kwdefaults__, "sleep", lambda _seconds: None)
         yield server
 
 
