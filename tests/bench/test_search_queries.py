@@ -7,7 +7,6 @@ import re
 import sys
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -149,17 +148,9 @@ def test_the_baselines_find_what_they_say(scripts):
     assert baselines.bm25(entries)("nothing bird")[0] in (["z/other"], ["y/bird"])
 
 
-def test_neuralrank_is_asked_over_a_catalogue_that_holds_the_entries(scripts, queries, monkeypatch):
-    quality, filled = scripts["quality"], {}
-
-    class Found:
-        def __init__(self, name):
-            self.models = [SimpleNamespace(entry=SimpleNamespace(name=name))]
-
-    def search(text, *, top, catalogue):
-        return Found(f"{text} in {len(filled[catalogue])}, {top} at most")
-
-    monkeypatch.setattr(quality.neuralrank, "search", search, raising=False)
-    fill = filled.__setitem__
-    answers = quality.search_with_neuralrank(queries[:1], scripts["entries"].read_entries(None), fill)
-    assert answers == {"resnet50": [[f"resnet50 in {len(scripts['entries'].read_entries(None))}, 10 at most"]]}
+def test_neuralrank_is_asked_over_a_catalogue_that_holds_the_entries(scripts, queries):
+    (query,) = (query for query in queries if query.text == "resnet50")
+    answers = scripts["quality"].search_with_neuralrank([query], scripts["entries"].read_entries(None))
+    places = answers["resnet50"]
+    assert len(places) == scripts["quality"].DEPTH
+    assert query.relevant[places[0][0]] == 3
