@@ -15,7 +15,7 @@ from typing import Any
 from neuralrank.entries import Fetchable, FoundModel, Repository, SearchResult
 from neuralrank.errors import NothingRankedError, SourceError
 from neuralrank.history import Prior, PriorRow, prior_document, prior_for
-from neuralrank.indexing import Indexed, index
+from neuralrank.indexing import index
 from neuralrank.queries.shortlist import Candidate, Chosen, shortlist
 from neuralrank.searching import MAX_TOP, Query, find
 from neuralrank.sources._specs import open_source
@@ -43,8 +43,7 @@ class Pool:
     n_models: int
     n_matches: int
     n_unknown: int
-    indexed: tuple[Indexed, ...]
-    prior: Prior | None = None
+    prior: Prior
     """What past outcomes on similar data sets say; it shaped the pool, not the ranking."""
 
 
@@ -56,7 +55,6 @@ def choose_pool(
     n: int | None = None,
     sources: Sequence[str | Path] = (),
     options: Mapping[str, Any] | None = None,
-    history: bool = True,
     say: Say = lambda _what, _done, _all: None,
 ) -> Pool:
     """Choose the models to run for a target.
@@ -68,7 +66,6 @@ def choose_pool(
         n: number of models; None: all that match where their files are at hand, else `DEFAULT_POOL`.
         sources: repositories to list first and to choose from; none: all of the catalogue.
         options: for the sources, such as `offline`.
-        history: whether past outcomes may help to choose.
         say: progress.
 
     Raises:
@@ -77,9 +74,7 @@ def choose_pool(
         NothingRankedError: no model is left.
     """
     repositories = [open_source(source, options=options) for source in sources]
-    indexed = tuple(
-        index(repository, catalogue, say=lambda spec, done: say(spec, done, 0)) for repository in repositories
-    )
+    indexed = [index(repository, catalogue, say=lambda spec, done: say(spec, done, 0)) for repository in repositories]
     specs = [repository.spec for repository in repositories]
     for done in indexed:
         if done.stopped and not len(catalogue.members([done.spec])):
@@ -93,8 +88,8 @@ def choose_pool(
     failures = tuple(catalogue.failures(specs)) if specs else ()
     if not usable and not failures:
         raise NothingRankedError(_nothing(found, modality))
-    prior = prior_for(catalogue, target, [one.entry for one in usable]) if history else None
-    past = {row.model_id: row for row in prior.rows} if prior is not None else {}
+    prior = prior_for(catalogue, target, [one.entry for one in usable])
+    past = {row.model_id: row for row in prior.rows}
     # Where classes were looked for, a model that names none of them has none as far as is known.
     missing = 0.0 if any(one.coverage is not None for one in usable) else None
     candidates = [_candidate(one, past, coverage=missing if one.coverage is None else one.coverage) for one in usable]
@@ -110,7 +105,6 @@ def choose_pool(
         n_models=found.n_models,
         n_matches=found.n_matches,
         n_unknown=found.n_unknown,
-        indexed=indexed,
         prior=prior,
     )
 
@@ -130,7 +124,7 @@ def pool_settings(pool: Pool, *, prior: bool) -> dict[str, Any]:
             "reasons": {model_id: list(reasons) for model_id, reasons in pool.reasons.items()},
         }
     }
-    if prior and pool.prior is not None:
+    if prior:
         run = {item.entry.model_id for item in pool.models}
         rows = tuple(row for row in pool.prior.rows if row.model_id in run)
         said["prior"] = prior_document(replace(pool.prior, rows=rows))
