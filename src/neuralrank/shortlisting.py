@@ -82,9 +82,11 @@ def choose_pool(
     if n is None and not (specs and all(spec.partition(":")[0] in AT_HAND for spec in specs)):
         n = DEFAULT_POOL
     query = replace(query, among=specs or None, top=MAX_TOP if n is None else MAX_CANDIDATES, copies=True)
-    found = _found(query, catalogue, target, say)
-    modality = target.modality
-    usable = [one for one in found.models if one.entry.loadable and one.entry.modality in (None, modality)]
+    found, modality = find(replace(query, top=1), catalogue, say=say), target.modality
+    # Narrowed before the most promising are taken, or models of other kinds could take all their places.
+    fits = f"loadable AND (modality = '{modality}' OR modality IS NULL)"
+    where = f"({query.where}) AND {fits}" if query.where and query.where.strip() else fits
+    usable = _found(replace(query, where=where), catalogue, target, say).models
     failures = tuple(catalogue.failures(specs)) if specs else ()
     if not usable and not failures:
         raise NothingRankedError(_nothing(found, modality))

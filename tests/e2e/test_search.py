@@ -352,3 +352,12 @@ def test_like_compares_features_where_both_were_ranked(run, indexed, photos):
     assert reasons["sparrow_net-fp16.onnx"][0] == "features alike on photos: CKA 1.00"
     assert reasons["colours.onnx"][0].startswith("features alike on photos: CKA 0.")
     assert not any(reason.startswith("features") for reason in reasons.get("plain.onnx", []))
+
+
+def test_models_that_cannot_be_run_take_no_place_of_the_pool(run, own_models, photos, monkeypatch):
+    (own_models / "a.pkl").write_bytes(b"\x80\x04N.")
+    monkeypatch.setattr("neuralrank.shortlisting.MAX_CANDIDATES", 1)
+    outcome = run("rank", own_models, "--data", photos, "--pool", "1", "--format", "json")
+    assert outcome.code == 0
+    assert len(outcome.scores) == 1
+    assert outcome.ranking["settings"]["pool"]["n_matches"] == 4
