@@ -78,6 +78,8 @@ def _load(payload: Mapping[str, Any]) -> Encoder:
         raise ModelError(
             f"{path.name} needs to be a {payload['format']} model. Got other files than when it was listed."
         )
+    if facts.needs_trust is not None and not payload["trusted"]:
+        raise ModelError(facts.needs_trust)
     return cast(Encoder, checkpoint_format(path, facts, n_threads=payload["n_threads"]))
 
 

@@ -100,6 +100,8 @@ class Extraction:
     probe: Probe
     cache: FeatureCache | None
     limits: Limits = field(default_factory=Limits)
+    trusted: frozenset[str] = frozenset()
+    """Ids of models that may run code of their own, inside the same walls as all others."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set it to end the models that are running."""
     _scratch: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
@@ -228,6 +230,7 @@ class Extraction:
             "modality": self.probe.target.modality,
             "n_labels": len(record.facts.label_names or ()),
             "n_threads": self.limits.threads_each,
+            "trusted": record.model_id in self.trusted,
             **options,
         }
         outcome = worker_process(

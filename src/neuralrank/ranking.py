@@ -98,6 +98,7 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
     catalogue: str | Path | None = None,
     offline: bool = False,
     max_fetch: float | None = None,
+    trust: Collection[str] = (),
     cache_dir: str | Path | None = None,
     limits: Limits | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -128,6 +129,7 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         catalogue: folder of the catalogue, where the ranking is kept too; None: the setting `catalogue`.
         offline: do not use the network.
         max_fetch: most that is downloaded for one model, in GB; None: the setting `max_fetch`.
+        trust: ids of models whose own code may run, for example pickles; it runs inside the same walls.
         cache_dir: where features are kept; None: the setting `cache_dir`.
         limits: what one model may use; None: the settings.
         progress: called with a `Progress` as the run goes on, also from other threads.
@@ -186,7 +188,8 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         cache=cache,
         report=progress or (lambda _: None),
     )
-    with Extraction(probe=drawn, cache=cache, limits=limits or default_limits()) as extraction:
+    trusted = _trusted(trust, listed)
+    with Extraction(probe=drawn, cache=cache, limits=limits or default_limits(), trusted=trusted) as extraction:
         trials, failures, stopped = run.try_all(listed, extraction)
     also_used = [name for name in usable if name not in order.members]
     options = {"probe": probe, "layer": layer, "also": also_used, "task": target.task, **found}
@@ -330,9 +333,9 @@ class _Run:
             item = _fetched(item)
         if isinstance(item, Failure):
             return item
-        mismatch = self._mismatch(item)
-        if mismatch is not None:
-            return mismatch
+        obstacle = self._mismatch(item) or _untrusted(item, extraction.trusted)
+        if obstacle is not None:
+            return obstacle
         features = extraction.features(
             item,
             layer=self.layer,
@@ -411,6 +414,26 @@ class _Run:
     def _value(self, trial: Trial) -> float | None:
         """Return what orders a model, None where that depends on the other models."""
         return None if self.order.combine else trial.sheet.scores[self.order.text].value
+
+
+def _trusted(trust: Collection[str], listed: Sequence[Item]) -> frozenset[str]:
+    """Check that each id is one of the models; a name without its content hash could be another file tomorrow."""
+    ids = {item.model_id if isinstance(item, ModelRecord | Failure) else item.entry.model_id for item in listed}
+    for model_id in trust:
+        if model_id not in ids:
+            raise UsageError(
+                f"--trust needs the id of a model of this run, with the hash after its @. Got {model_id!r}. "
+                "Rank without it: the failure of the model shows its id."
+            )
+    return frozenset(trust)
+
+
+def _untrusted(record: ModelRecord, trusted: Collection[str]) -> Failure | None:
+    reason = record.facts.needs_trust
+    if reason is None or record.model_id in trusted:
+        return None
+    error = f"{reason} If you trust it, add --trust '{record.model_id}'."
+    return Failure(model_id=record.model_id, stage="load", error=error)
 
 
 def _fetched(item: Fetchable) -> ModelRecord | Failure:

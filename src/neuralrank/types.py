@@ -131,6 +131,8 @@ class ModelFacts:
     """None where the model's own processor does it."""
     feature_layer: str | None = None
     """The layer its card names for features; None: the input of the final linear layer is looked for."""
+    needs_trust: str | None = None
+    """Why loading would run code that the files bring; such a model is opened only if the user names its id."""
     assumptions: tuple[str, ...] = ()
     """What had to be assumed, one sentence each; shown as warnings."""
     description: Description = field(default_factory=Description)

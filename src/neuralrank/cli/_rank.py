@@ -52,6 +52,9 @@ TaskName = Annotated[
     str | None, typer.Option("--task", help="classification, regression or multilabel; detected if not given.")
 ]
 MaxFetch = Annotated[float | None, typer.Option(help="Most that is downloaded for one model, in GB.")]
+Trust = Annotated[
+    list[str] | None, typer.Option(help="Id of a model whose own code may run, inside the same walls; may be repeated.")
+]
 CacheDir = Annotated[str | None, typer.Option(help="Where extracted features are kept.")]
 ModelTimeout = Annotated[float | None, typer.Option(help="Seconds without progress before a model is stopped.")]
 ModelMemory = Annotated[float | None, typer.Option(help="Memory one model may use, in GB.")]
@@ -85,6 +88,7 @@ def rank(
     catalogue: CatalogueFolder = None,
     offline: Offline = False,
     max_fetch: MaxFetch = None,
+    trust: Trust = None,
     cache_dir: CacheDir = None,
     model_timeout: ModelTimeout = None,
     model_memory: ModelMemory = None,
@@ -124,6 +128,7 @@ def rank(
             catalogue=folder_of(catalogue),
             offline=offline,
             max_fetch=max_fetch,
+            trust=trust or (),
             score=score,
             also=[name.strip() for name in also.split(",") if name.strip()],
             probe=probe,
