@@ -1,0 +1,249 @@
+"""The folder of a pass that is running: what its rows are rows of, who holds it, and the only place a worker may write.
+
+`lock` is held for as long as the process that began the pass lives; `pass.json` says which samples and keys the rows
+belong to, and is written before a worker starts; `work/` is the worker's, and nothing in it is believed.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuralrank.errors import OutputError
+from neuralrank.storage._segments import DIGEST_BYTES, sample_digests
+from neuralrank.storage._whole_file import is_still, make_folder, not_kept, try_lock
+from neuralrank.storage.batch_log import read_batches
+
+LOG_NAME = "batches.bin"
+_LOCK, _DESCRIPTION, _WORK, _GONE = "lock", "pass.json", "work", ".gone-"
+_KEY_DIGITS = 16  # of each key in the name of the folder, so that passes of a key are found without opening any
+_NAME = re.compile(rf"[0-9a-f]{{{_KEY_DIGITS}}}(\.[0-9a-f]{{{_KEY_DIGITS}}})+")
+_TRIES = 20
+
+Keep = Callable[[str, NDArray[np.uint8], NDArray[np.float32], Mapping[str, Any], str], None]
+"""Keeps rows: key, digests, values, metadata, and the name of what they come from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassRows:
+    """What a pass has given so far of one kind."""
+
+    values: NDArray[np.float32]
+    """Shape (n_samples of the pass, width); NaN where nothing is known, and whatever else the worker wrote."""
+    known: NDArray[np.bool_]
+    """Shape (n_samples,): which rows the worker has written."""
+
+
+@dataclass(kw_only=True)
+class Unfinished:
+    """A pass that is running; a context manager that closes it."""
+
+    folder: Path
+    description: "Description"
+    keep: Keep
+    _lock: list[int] = field(default_factory=list)
+
+    def __enter__(self) -> "Unfinished":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Keep what there is, if it was not finished; what cannot be kept now is adopted later."""
+        with suppress(OutputError):
+            self.close()
+
+    @property
+    def work(self) -> Path:
+        """The only folder in which the worker may write."""
+        return self.folder / _WORK
+
+    @property
+    def log(self) -> Path:
+        """Where the worker writes its `BatchLog`."""
+        return self.work / LOG_NAME
+
+    def rows(self, kind: str) -> PassRows:
+        """Return what the worker has written of one kind, also while it runs; width 0 if nothing."""
+        found = rows_by_kind(self.log, len(self.description.samples)).get(kind)
+        n_samples = len(self.description.samples)
+        return found or PassRows(
+            values=np.empty((n_samples, 0), dtype=np.float32), known=np.zeros(n_samples, dtype=np.bool_)
+        )
+
+    def finish(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep all finite rows for good and remove the folder; does nothing the second time.
+
+        Args:
+            metadata: of each kind, beside what was said when the pass began.
+
+        Raises:
+            OutputError: they cannot be kept now; the folder stays, for whoever adopts it.
+        """
+        if not self._lock:
+            return
+        try:
+            keep_rows(self.folder, self.description, metadata, self.keep)
+            remove(self.folder)
+        finally:
+            os.close(self._lock.pop())
+
+    def close(self) -> None:
+        """Keep the whole batches of a pass that did not come to its end and remove the folder.
+
+        Raises:
+            OutputError: as `finish`.
+        """
+        self.finish({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What the rows of a pass are rows of."""
+
+    keys: Mapping[str, str]
+    """The key of each kind."""
+    samples: NDArray[np.uint8]
+    """Digests, shape (n_samples, 16)."""
+    metadata: Mapping[str, Mapping[str, Any]]
+    """Of each kind."""
+
+
+def begin(place: Path, description: Description, keep: Keep) -> Unfinished:
+    """Make the folder of a pass in `place`, held by this process.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        for _ in range(_TRIES):
+            make_folder(place)
+            folder = place / _new_name(description.keys.values())
+            with suppress(FileExistsError, FileNotFoundError):  # taken for the folder of a dead process, just now
+                folder.mkdir(mode=0o700)
+                lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                if try_lock(lock) and is_still(folder / _LOCK, lock):
+                    _describe(folder / _DESCRIPTION, description)
+                    (folder / _WORK).mkdir()
+                    return Unfinished(folder=folder, description=description, keep=keep, _lock=[lock])
+                os.close(lock)
+                remove(folder)
+        raise OSError(0, "the file system has no locks")
+    except OSError as error:
+        raise not_kept(place.parent, error) from error
+
+
+def orphans(place: Path, key: str | None) -> Iterator[Path]:
+    """Take, one by one, the folders whose process died; each is held until the next is asked for.
+
+    Args:
+        place: where they are.
+        key: only passes of this key.
+    """
+    try:
+        folders = sorted(place.iterdir())
+    except OSError:
+        return
+    for folder in folders:
+        name = folder.name
+        if name.startswith(_GONE):
+            _remove_tree(folder)
+        elif _NAME.fullmatch(name) and (key is None or key[:_KEY_DIGITS] in name.split(".")[:-1]):
+            with suppress(OSError):
+                # A folder without a lock is one whose process died before it made it, or is about to: it sees ours.
+                lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+                try:
+                    if try_lock(lock) and is_still(folder / _LOCK, lock):
+                        yield folder
+                finally:
+                    os.close(lock)
+
+
+def read_description(folder: Path) -> Description | None:
+    """Return what a pass was about, None if its process died before it said so or a power cut took it."""
+    try:
+        checksum, text = (folder / _DESCRIPTION).read_bytes().split(b"\n", 1)
+        if int(checksum, 16) != zlib.crc32(text):
+            return None
+        said = json.loads(text)
+    except (OSError, ValueError):
+        return None
+    samples = np.frombuffer(bytes.fromhex(said["samples"]), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+    return Description(keys=said["keys"], samples=samples, metadata=said["metadata"])
+
+
+def keep_rows(folder: Path, description: Description, metadata: Mapping[str, Mapping[str, Any]], keep: Keep) -> int:
+    """Keep the finite rows of a pass, and return how many there are.
+
+    Raises:
+        OutputError: they cannot be kept.
+    """
+    n_rows = 0
+    found = rows_by_kind(folder / _WORK / LOG_NAME, len(description.samples))
+    for kind in sorted(found.keys() & description.keys.keys()):
+        rows = found[kind]
+        # A row that was not written is NaN too.
+        finite = np.flatnonzero(rows.known & np.isfinite(rows.values).all(axis=1))
+        said = {**description.metadata.get(kind, {}), **metadata.get(kind, {})}
+        if len(finite):
+            keep(description.keys[kind], description.samples[finite], rows.values[finite], said, folder.name)
+        n_rows += len(finite)
+    return n_rows
+
+
+def rows_by_kind(log: Path, n_samples: int) -> dict[str, PassRows]:
+    """Return what a log holds; of a row that it gives twice, the first."""
+    found: dict[str, PassRows] = {}
+    for batch in read_batches(log, n_samples):
+        if batch.kind not in found:
+            values = np.full((n_samples, batch.values.shape[1]), np.nan, dtype=np.float32)
+            found[batch.kind] = PassRows(values=values, known=np.zeros(n_samples, dtype=np.bool_))
+        rows = found[batch.kind]
+        places, first = np.unique(batch.rows, return_index=True)
+        new = ~rows.known[places]
+        rows.values[places[new]] = batch.values[first[new]]
+        rows.known[places[new]] = True
+    return found
+
+
+def remove(folder: Path) -> None:
+    """Remove the folder of a pass; from the first moment on nobody takes it for one."""
+    gone = folder.with_name(f"{_GONE}{secrets.token_hex(8)}")
+    with suppress(OSError):
+        folder.rename(gone)
+        _remove_tree(gone)
+
+
+def described(
+    keys: Mapping[str, str], samples: Sequence[str] | NDArray[np.uint8], metadata: Mapping[str, Mapping[str, Any]]
+) -> Description:
+    """Return the description of a pass."""
+    return Description(keys=dict(keys), samples=sample_digests(samples), metadata=dict(metadata))
+
+
+def _describe(path: Path, description: Description) -> None:
+    """Write a description: not forced to the disk, for neither is the log; the checksum tells whether it got there."""
+    said = {
+        "keys": dict(description.keys),
+        "samples": description.samples.tobytes().hex(),
+        "metadata": {kind: dict(given) for kind, given in description.metadata.items()},
+    }
+    text = json.dumps(said).encode()
+    path.write_bytes(b"%08x\n%s" % (zlib.crc32(text), text))
+
+
+def _new_name(keys: Iterable[str]) -> str:
+    return ".".join([*sorted({key[:_KEY_DIGITS] for key in keys}), secrets.token_hex(_KEY_DIGITS // 2)])
+
+
+def _remove_tree(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
