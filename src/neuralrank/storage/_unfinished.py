@@ -30,8 +30,8 @@ _KEY_DIGITS = 16  # of each key in the name of the folder, so that passes of a k
 _NAME = re.compile(rf"[0-9a-f]{{{_KEY_DIGITS}}}(\.[0-9a-f]{{{_KEY_DIGITS}}})+")
 _TRIES = 20
 
-Keep = Callable[[str, NDArray[np.uint8], NDArray[np.float32], Mapping[str, Any], str], None]
-"""Keeps rows: key, digests, values, metadata, and the name of what they come from."""
+Keep = Callable[[str, NDArray[np.uint8], NDArray[np.float32], Mapping[str, Any]], None]
+"""Keeps rows: key, digests, values, metadata."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +195,7 @@ def keep_rows(folder: Path, description: Description, metadata: Mapping[str, Map
         finite = np.flatnonzero(rows.known & np.isfinite(rows.values).all(axis=1))
         said = {**description.metadata.get(kind, {}), **metadata.get(kind, {})}
         if len(finite):
-            keep(description.keys[kind], description.samples[finite], rows.values[finite], said, folder.name)
+            keep(description.keys[kind], description.samples[finite], rows.values[finite], said)
         n_rows += len(finite)
     return n_rows
 

@@ -115,7 +115,7 @@ class FeatureRows:
         first = np.sort(np.unique(as_words(digests), return_index=True)[1])
         if len(first) < len(digests):
             digests, values = digests[first], values[first]
-        self._add(key, digests, values, metadata, secrets.token_hex(8))
+        self._add(key, digests, values, metadata)
 
     def begin(
         self,
@@ -181,7 +181,6 @@ class FeatureRows:
         digests: NDArray[np.uint8],
         values: NDArray[np.float32],
         metadata: Mapping[str, Any],
-        token: str,
     ) -> None:
         place = self._place(key)
         chunks = segment_chunks(key, digests, crcs(values), values.shape[1], [values], metadata)
@@ -190,7 +189,7 @@ class FeatureRows:
             paths = _segments(place)
             # Numbered, so that rows added later never take the place of those that somebody has read.
             number = 1 + int(paths[-1].name.split("-")[0]) if paths else 0
-            write_whole(place / f"{number:010d}-{token}.safetensors", chunks, self._rows)
+            write_whole(place / f"{number:010d}-{secrets.token_hex(8)}.safetensors", chunks, self._rows)
         except OSError as error:
             raise not_kept(self.folder, error) from error
         if len(paths) >= MAX_SEGMENTS:
