@@ -88,7 +88,7 @@ class Segment:
             left, position = left[n_read:], position + n_read
 
 
-def sample_digests(samples: Sequence[str] | NDArray[np.uint8]) -> NDArray[np.uint8]:
+def sample_digests(samples: Sequence[str] | NDArray[Any]) -> NDArray[np.uint8]:
     """Return what names samples here: the first 16 bytes of their digests, shape (n_samples, 16).
 
     Args:

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -22,13 +21,15 @@ from numpy.typing import NDArray
 from neuralrank.errors import OutputError
 from neuralrank.storage._segments import DIGEST_BYTES, sample_digests
 from neuralrank.storage._whole_file import is_still, make_folder, not_kept, try_lock
-from neuralrank.storage.batch_log import read_batches
+from neuralrank.storage.batch_log import Batch, read_batches
 
 LOG_NAME = "batches.bin"
 _LOCK, _DESCRIPTION, _WORK, _GONE = "lock", "pass.json", "work", ".gone-"
 _KEY_DIGITS = 16  # of each key in the name of the folder, so that passes of a key are found without opening any
 _NAME = re.compile(rf"[0-9a-f]{{{_KEY_DIGITS}}}(\.[0-9a-f]{{{_KEY_DIGITS}}})+")
 _TRIES = 20
+_MAX_DEPTH = 10_000
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 Keep = Callable[[str, NDArray[np.uint8], NDArray[np.float32], Mapping[str, Any]], None]
 """Keeps rows: key, digests, values, metadata."""
@@ -38,10 +39,10 @@ Keep = Callable[[str, NDArray[np.uint8], NDArray[np.float32], Mapping[str, Any]]
 class PassRows:
     """What a pass has given so far of one kind."""
 
+    places: NDArray[np.int64]
+    """Shape (n_rows,), ascending: which of the samples of the pass."""
     values: NDArray[np.float32]
-    """Shape (n_samples of the pass, width); NaN where nothing is known, and whatever else the worker wrote."""
-    known: NDArray[np.bool_]
-    """Shape (n_samples,): which rows the worker has written."""
+    """Shape (n_rows, width), as the worker wrote them: they may hold NaN and infinity."""
 
 
 @dataclass(kw_only=True)
@@ -72,13 +73,9 @@ class Unfinished:
         """Where the worker writes its `BatchLog`."""
         return self.work / LOG_NAME
 
-    def rows(self, kind: str) -> PassRows:
-        """Return what the worker has written of one kind, also while it runs; width 0 if nothing."""
-        found = rows_by_kind(self.log, len(self.description.samples)).get(kind)
-        n_samples = len(self.description.samples)
-        return found or PassRows(
-            values=np.empty((n_samples, 0), dtype=np.float32), known=np.zeros(n_samples, dtype=np.bool_)
-        )
+    def rows(self, kind: str) -> PassRows | None:
+        """Return what the worker has written of one kind, also while it runs; None if nothing."""
+        return rows_by_kind(self.log, len(self.description.samples)).get(kind)
 
     def finish(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Keep all finite rows for good and remove the folder; does nothing the second time.
@@ -130,13 +127,9 @@ def begin(place: Path, description: Description, keep: Keep) -> Unfinished:
             folder = place / _new_name(description.keys.values())
             with suppress(FileExistsError, FileNotFoundError):  # taken for the folder of a dead process, just now
                 folder.mkdir(mode=0o700)
-                lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                if try_lock(lock) and is_still(folder / _LOCK, lock):
-                    _describe(folder / _DESCRIPTION, description)
-                    (folder / _WORK).mkdir()
+                lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+                if _made(folder, lock, description):
                     return Unfinished(folder=folder, description=description, keep=keep, _lock=[lock])
-                os.close(lock)
-                remove(folder)
         raise OSError(0, "the file system has no locks")
     except OSError as error:
         raise not_kept(place.parent, error) from error
@@ -160,7 +153,7 @@ def orphans(place: Path, key: str | None) -> Iterator[Path]:
         elif _NAME.fullmatch(name) and (key is None or key[:_KEY_DIGITS] in name.split(".")[:-1]):
             with suppress(OSError):
                 # A folder without a lock is one whose process died before it made it, or is about to: it sees ours.
-                lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+                lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
                 try:
                     if try_lock(lock) and is_still(folder / _LOCK, lock):
                         yield folder
@@ -175,10 +168,10 @@ def read_description(folder: Path) -> Description | None:
         if int(checksum, 16) != zlib.crc32(text):
             return None
         said = json.loads(text)
-    except (OSError, ValueError):
+        samples = np.frombuffer(bytes.fromhex(said["samples"]), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
+        return Description(keys=said["keys"], samples=samples, metadata=said["metadata"])
+    except (OSError, ValueError, KeyError):
         return None
-    samples = np.frombuffer(bytes.fromhex(said["samples"]), dtype=np.uint8).reshape(-1, DIGEST_BYTES)
-    return Description(keys=said["keys"], samples=samples, metadata=said["metadata"])
 
 
 def keep_rows(folder: Path, description: Description, metadata: Mapping[str, Mapping[str, Any]], keep: Keep) -> int:
@@ -191,28 +184,34 @@ def keep_rows(folder: Path, description: Description, metadata: Mapping[str, Map
     found = rows_by_kind(folder / _WORK / LOG_NAME, len(description.samples))
     for kind in sorted(found.keys() & description.keys.keys()):
         rows = found[kind]
-        # A row that was not written is NaN too.
-        finite = np.flatnonzero(rows.known & np.isfinite(rows.values).all(axis=1))
+        finite = np.isfinite(rows.values).all(axis=1)
         said = {**description.metadata.get(kind, {}), **metadata.get(kind, {})}
-        if len(finite):
-            keep(description.keys[kind], description.samples[finite], rows.values[finite], said)
-        n_rows += len(finite)
+        if finite.any():
+            keep(description.keys[kind], description.samples[rows.places[finite]], rows.values[finite], said)
+        n_rows += int(np.count_nonzero(finite))
     return n_rows
 
 
 def rows_by_kind(log: Path, n_samples: int) -> dict[str, PassRows]:
     """Return what a log holds; of a row that it gives twice, the first."""
-    found: dict[str, PassRows] = {}
+    known: dict[str, NDArray[np.bool_]] = {}
+    batches: dict[str, list[Batch]] = {}
     for batch in read_batches(log, n_samples):
-        if batch.kind not in found:
-            values = np.full((n_samples, batch.values.shape[1]), np.nan, dtype=np.float32)
-            found[batch.kind] = PassRows(values=values, known=np.zeros(n_samples, dtype=np.bool_))
-        rows = found[batch.kind]
+        seen = known.setdefault(batch.kind, np.zeros(n_samples, dtype=np.bool_))
         places, first = np.unique(batch.rows, return_index=True)
-        new = ~rows.known[places]
-        rows.values[places[new]] = batch.values[first[new]]
-        rows.known[places[new]] = True
-    return found
+        new = first[~seen[places]]
+        seen[places] = True
+        batches.setdefault(batch.kind, []).append(
+            Batch(kind=batch.kind, rows=batch.rows[new], values=batch.values[new])
+        )
+    return {kind: _together(parts) for kind, parts in batches.items()}
+
+
+def _together(batches: Sequence[Batch]) -> PassRows:
+    places = np.concatenate([batch.rows for batch in batches])
+    values = np.concatenate([batch.values for batch in batches])
+    order = np.argsort(places)
+    return PassRows(places=places[order], values=values[order])
 
 
 def remove(folder: Path) -> None:
@@ -228,6 +227,21 @@ def described(
 ) -> Description:
     """Return the description of a pass."""
     return Description(keys=dict(keys), samples=sample_digests(samples), metadata=dict(metadata))
+
+
+def _made(folder: Path, lock: int, description: Description) -> bool:
+    """Hold a new folder and fill it; if that fails, nothing of it is left."""
+    made = False
+    try:
+        if try_lock(lock) and is_still(folder / _LOCK, lock):
+            _describe(folder / _DESCRIPTION, description)
+            (folder / _WORK).mkdir()
+            made = True
+        return made
+    finally:
+        if not made:
+            remove(folder)
+            os.close(lock)
 
 
 def _describe(path: Path, description: Description) -> None:
@@ -246,4 +260,39 @@ def _new_name(keys: Iterable[str]) -> str:
 
 
 def _remove_tree(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove whatever a worker left, as far as the system allows: links are not followed, few depths are too deep."""
+    with suppress(OSError):
+        top = os.open(folder, _FOLDER)
+        try:
+            for _ in range(_MAX_DEPTH):
+                names = os.listdir(top)  # noqa: PTH208 - a path can be changed meanwhile, a descriptor cannot
+                for name in names:
+                    _remove_entry(name, top)
+                if not names:
+                    break
+        finally:
+            os.close(top)
+        folder.rmdir()
+
+
+def _remove_entry(name: str, top: int) -> None:
+    """Remove a file, or a folder once its folders are moved to the top, where their turn comes."""
+    with suppress(FileNotFoundError):  # another process removes the same
+        if _unlinked(name, top):
+            return
+        inner = os.open(name, _FOLDER, dir_fd=top)
+        try:
+            for entry in os.listdir(inner):  # noqa: PTH208
+                if not _unlinked(entry, inner):
+                    os.rename(entry, secrets.token_hex(8), src_dir_fd=inner, dst_dir_fd=top)
+        finally:
+            os.close(inner)
+        os.rmdir(name, dir_fd=top)
+
+
+def _unlinked(name: str, folder: int) -> bool:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except (IsADirectoryError, PermissionError):  # macOS says the second of folders
+        return False
+    return True

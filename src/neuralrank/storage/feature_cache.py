@@ -6,10 +6,7 @@ whatever cannot be read back as it was written counts as absent. Nothing is ever
 
 import hashlib
 import json
-import os
 import re
-import secrets
-import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,11 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralrank.errors import OutputError
+from neuralrank.storage._whole_file import make_folder, not_kept, sweep_parts, write_whole
 
 _TENSOR = "features"
-_PART = ".part-"
-_STALE_SECONDS = 3600
+_STALE_SECONDS = 3600  # writers of versions before this one hold no lock; an hour is longer than any write takes
 _KEY = re.compile(r"[0-9a-f]{16,128}")
 
 
@@ -91,34 +87,17 @@ class FeatureCache:
             raise ValueError(f"The cache keeps float32 arrays of 2 axes. Got {array.dtype} of {array.ndim} axes.")
         data = _serialised(key, array, metadata)
         path = self._path(key)
-        part = self.folder / f"{_PART}{os.getpid()}-{secrets.token_hex(8)}"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._sweep()
-            _write_whole(part, data)
-            part.replace(path)
+            make_folder(path.parent)
+            sweep_parts(self.folder, older_than_seconds=_STALE_SECONDS)
+            write_whole(path, [data], self.folder)
         except OSError as error:
-            raise OutputError(
-                f"Features could not be kept in {str(self.folder)!r}. Got: {_reason(error)}. "
-                "The ranking goes on without them; to keep them, name another place with --cache-dir."
-            ) from error
-        finally:
-            with suppress(OSError):
-                part.unlink()
+            raise not_kept(self.folder, error) from error
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
             raise ValueError(f"A cache key needs 16 to 128 hexadecimal digits. Got {key!r}. Make it with cache_key.")
         return self.folder / key[:2] / f"{key}.safetensors"
-
-    def _sweep(self) -> None:
-        """Remove what writers that were killed left behind; an hour is longer than any write takes."""
-        oldest = time.time() - _STALE_SECONDS
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                with suppress(OSError):
-                    if entry.name.startswith(_PART) and entry.stat(follow_symlinks=False).st_mtime < oldest:
-                        Path(entry.path).unlink()
 
 
 def _serialised(key: str, array: NDArray[np.float32], metadata: Mapping[str, Any]) -> bytes:
@@ -151,16 +130,3 @@ def _damages() -> tuple[type[Exception], ...]:
     from safetensors import SafetensorError
 
     return (SafetensorError, ValueError, KeyError, RecursionError)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, FileExistsError | NotADirectoryError):
-        return "it is no folder"
-    return (error.strerror or str(error)).lower()

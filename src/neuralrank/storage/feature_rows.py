@@ -68,7 +68,7 @@ class FeatureRows:
 
     folder: Path
 
-    def read(self, key: str, samples: Sequence[str] | NDArray[np.uint8]) -> KnownRows:
+    def read(self, key: str, samples: Sequence[str] | NDArray[Any]) -> KnownRows:
         """Return the rows that are known of these samples.
 
         Of a row that was added twice, the one added first counts: what has been read once does not change when somebody
@@ -88,7 +88,7 @@ class FeatureRows:
     def add(
         self,
         key: str,
-        samples: Sequence[str] | NDArray[np.uint8],
+        samples: Sequence[str] | NDArray[Any],
         values: NDArray[np.float32],
         metadata: Mapping[str, Any],
     ) -> None:
@@ -120,7 +120,7 @@ class FeatureRows:
     def begin(
         self,
         keys: Mapping[str, str],
-        samples: Sequence[str] | NDArray[np.uint8],
+        samples: Sequence[str] | NDArray[Any],
         metadata: Mapping[str, Mapping[str, Any]],
     ) -> Unfinished:
         """Make the folder of a pass, in which a worker logs its rows batch by batch.
@@ -178,7 +178,7 @@ class FeatureRows:
     def _add(
         self,
         key: str,
-        digests: NDArray[np.uint8],
+        digests: NDArray[Any],
         values: NDArray[np.float32],
         metadata: Mapping[str, Any],
     ) -> None:
@@ -242,11 +242,15 @@ def joined(said: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             if isinstance(value, list):
                 before = together.get(name, [])
                 together[name] = [*before, *(item for item in value if item not in before)]
-            elif name in together and (name.startswith("n_") or name.endswith("_seconds")):
+            elif name not in together:
+                together[name] = value
+            elif _is_amount(name, value) and _is_amount(name, together[name]):
                 together[name] += value
-            else:
-                together.setdefault(name, value)
     return together
+
+
+def _is_amount(name: str, value: object) -> bool:
+    return (name.startswith("n_") or name.endswith("_seconds")) and isinstance(value, int | float)
 
 
 def _segments(place: Path) -> list[Path]:
@@ -318,7 +322,7 @@ def _worth_merging(paths: list[Path]) -> list[Path]:
 @contextmanager
 def _alone(place: Path) -> Iterator[bool]:
     """Give whether nobody else merges or removes files of this key, for as long as it lasts; never waits."""
-    descriptor = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         yield try_lock(descriptor)
     finally:
