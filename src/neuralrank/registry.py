@@ -13,7 +13,7 @@ from typing import Any
 
 from neuralrank.errors import UnknownNameError, UsageError
 
-KINDS = ("readers", "sources", "formats", "modalities", "scorers", "combinations", "engines", "reports")
+KINDS = ("readers", "sources", "formats", "modalities", "scorers", "combinations", "engines", "strategies", "reports")
 
 
 def names(kind: str) -> tuple[str, ...]:
@@ -31,7 +31,7 @@ def get(kind: str, name: str) -> Any:
     if name in _own_names(kind):
         return getattr(importlib.import_module(f"neuralrank.{kind}.{name}"), name)
     plugins = _plugins(kind)
-    singular = {"modalities": "modality"}.get(kind, kind.removesuffix("s"))
+    singular = {"modalities": "modality", "strategies": "strategy"}.get(kind, kind.removesuffix("s"))
     if name in plugins:
         return _load(plugins[name], singular)
     near = difflib.get_close_matches(name, names(kind), n=1)
