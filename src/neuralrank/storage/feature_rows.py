@@ -208,7 +208,8 @@ def _read(place: Path, key: str, asked: NDArray[np.uint8], *, may_vanish: bool) 
                 _check_width(segment, width)
                 found = find(segment.digests, asked)
                 places = np.flatnonzero((found >= 0) & ~known)
-                rows = segment.read(found[places])
+                out = values if width else np.empty((len(asked), segment.width), dtype=np.float32)
+                segment.read_into(out, found[places], places)
         except FileNotFoundError:
             if not may_vanish:
                 raise
@@ -217,11 +218,7 @@ def _read(place: Path, key: str, asked: NDArray[np.uint8], *, may_vanish: bool) 
         except OSError:  # not ours to read
             continue
         else:
-            if segment.width and not width:
-                values = rows if len(places) == len(asked) else np.empty((len(asked), segment.width), dtype=np.float32)
-            if len(places) and values is not rows:
-                values[places] = rows
-            width = width or segment.width
+            values, width = out, width or segment.width
             known[places] = True
             said.append(segment.metadata)
     if not known.all():
