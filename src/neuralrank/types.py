@@ -241,6 +241,9 @@ class Score:
 
     One for each sample that was looked at, where a score takes a part of them.
     """
+    correct: NDArray[np.float64] | None = field(default=None, repr=False)
+    """Shape (n_samples,); 1 where the held-out prediction of the class is right and 0 where not, in the order of
+    `terms`, where the score makes such predictions."""
     stderr: float | None = None
     """Standard error of `value` where it is a mean of terms; groups of samples count once."""
     per_class: Mapping[int, float] = field(default_factory=dict)

@@ -43,6 +43,8 @@ class _Fit:
     accuracy: float
     """Held-out accuracy of the classes, or of the labels on average; R² for regression."""
     inverse_temperature: NDArray[np.float64]
+    right: NDArray[np.bool_] | None = None
+    """Shape (n_rows,): which classes are predicted rightly; None where there are no classes."""
 
     @property
     def value(self) -> float:
@@ -86,7 +88,13 @@ def neuralrank(prepared: Prepared) -> Score:
     if best.inverse_temperature.size == 1:
         details["inverse_temperature"] = float(best.inverse_temperature[0])
     terms = best.terms.mean(axis=1)
-    return Score(value=float(terms.mean()), terms=terms, per_class=_per_class(best, prepared), details=details)
+    return Score(
+        value=float(terms.mean()),
+        terms=terms,
+        correct=None if best.right is None else best.right.astype(np.float64),
+        per_class=_per_class(best, prepared),
+        details=details,
+    )
 
 
 def _best_penalty(prepared: Prepared, fits: Callable[..., list[_Fit]]) -> tuple[float, _Fit]:
@@ -151,6 +159,7 @@ def _of_classes(
         terms=(1.0 - losses / entropy)[:, None],
         accuracy=float(right.mean()),
         inverse_temperature=np.array([t]),
+        right=right,
     )
 
 
