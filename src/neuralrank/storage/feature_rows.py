@@ -112,9 +112,6 @@ class FeatureRows:
             )
         if bool(len(values)) != bool(values.shape[1]):
             raise ValueError(f"Rows need a width, and a width needs rows. Got shape {values.shape}.")
-        first = np.sort(np.unique(as_words(digests), return_index=True)[1])
-        if len(first) < len(digests):
-            digests, values = digests[first], values[first]
         self._add(key, digests, values, metadata)
 
     def begin(
@@ -178,11 +175,14 @@ class FeatureRows:
     def _add(
         self,
         key: str,
-        digests: NDArray[Any],
+        digests: NDArray[np.uint8],
         values: NDArray[np.float32],
         metadata: Mapping[str, Any],
     ) -> None:
         place = self._place(key)
+        first = np.sort(np.unique(as_words(digests), return_index=True)[1])
+        if len(first) < len(digests):
+            digests, values = digests[first], values[first]
         chunks = segment_chunks(key, digests, crcs(values), values.shape[1], [values], metadata)
         try:
             make_folder(place)
@@ -206,10 +206,11 @@ def _read(place: Path, key: str, asked: NDArray[np.uint8], *, may_vanish: bool) 
         try:
             with open_segment(path, key) as segment:
                 _check_width(segment, width)
-                found = find(segment.digests, asked)
-                places = np.flatnonzero((found >= 0) & ~known)
+                places = np.flatnonzero(~known)
+                found = find(segment.digests, asked[places])
+                places, found = places[found >= 0], found[found >= 0]
                 out = values if width else np.empty((len(asked), segment.width), dtype=np.float32)
-                segment.read_into(out, found[places], places)
+                segment.read_into(out, found, places)
         except FileNotFoundError:
             if not may_vanish:
                 raise
@@ -237,7 +238,7 @@ def joined(said: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for metadata in said:
         for name, value in metadata.items():
             if isinstance(value, list):
-                before = together.get(name, [])
+                before = together[name] if isinstance(together.get(name), list) else []
                 together[name] = [*before, *(item for item in value if item not in before)]
             elif name not in together:
                 together[name] = value
