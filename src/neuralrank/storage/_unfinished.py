@@ -28,7 +28,7 @@ _LOCK, _DESCRIPTION, _WORK, _GONE = "lock", "pass.json", "work", ".gone-"
 _KEY_DIGITS = 16  # of each key in the name of the folder, so that passes of a key are found without opening any
 _NAME = re.compile(rf"[0-9a-f]{{{_KEY_DIGITS}}}(\.[0-9a-f]{{{_KEY_DIGITS}}})+")
 _TRIES = 20
-_MAX_DEPTH = 10_000
+_MAX_DEPTH = 2_000
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 Keep = Callable[[str, NDArray[np.uint8], NDArray[np.float32], Mapping[str, Any]], None]
