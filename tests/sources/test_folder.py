@@ -120,12 +120,22 @@ def test_weights_with_a_config_of_no_known_kind_are_refused(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.tflite", "m.pb", "m.gguf", "m.mlmodel"])
+@pytest.mark.parametrize("name", ["m.tflite", "m.pb", "m.gguf", "m.mlmodel"])
 def test_formats_to_come_are_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"x")
     (failure,) = listed(tmp_path)
     assert failure.error == (
         f"{name} needs a format that neuralrank loads. Got {name[1:]}, which it does not yet. Export it to ONNX."
+    )
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m.hdf5"])
+def test_the_older_format_of_keras_is_refused_with_the_way_out(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x89HDF\r\n\x1a\n")
+    (failure,) = listed(tmp_path)
+    assert failure.error == (
+        f"{name} needs to be a .keras file. Got HDF5, the older format of Keras, which can run code while "
+        "it is loaded. Load it where you trust it, and save it again with model.save('model.keras')."
     )
 
 

@@ -20,6 +20,13 @@ _TASKS = {
     "ForObjectDetection": "object-detection",
     "ForSemanticSegmentation": "image-segmentation",
 }
+_LIBRARIES = {
+    "onnx": "onnx",
+    "torch_export": "pytorch",
+    "keras_archive": "keras",
+    "skops_file": "sklearn",
+    "sklearn_pickle": "sklearn",
+}
 _CLASSIFIES = {"image": "image-classification", "text": "text-classification", "audio": "audio-classification"}
 
 
@@ -35,7 +42,7 @@ def entry_from_record(record: ModelRecord, *, source: str, location: str, stamp:
         format=facts.format,
         modality=facts.modality,
         task=written.task or _task(record),
-        library=written.library or {"onnx": "onnx", "torch_export": "pytorch"}.get(facts.format),
+        library=written.library or _LIBRARIES.get(facts.format),
         architecture=facts.architecture,
         license=facts.licence,
         languages=written.languages,

@@ -3,12 +3,9 @@
 import re
 from pathlib import Path
 
-LOADED = {".onnx", ".pt2"}
+LOADED = {".onnx", ".pt2", ".keras", ".skops"}
 PICKLES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib"}
 OTHERS = {
-    ".keras",
-    ".h5",
-    ".hdf5",
     ".tflite",
     ".pb",
     ".gguf",
@@ -35,7 +32,9 @@ def refusal(path: Path) -> str | None:
     if is_pickle(path):
         how = "torch.onnx.export(model, image, 'model.onnx') or model.save_pretrained(folder)"
         if suffix in (".pkl", ".pickle", ".joblib"):
-            how = "skl2onnx.to_onnx(model, rows) or torch.onnx.export(model, image, 'model.onnx')"
+            how = (
+                "skops.io.dump(model, 'model.skops') for scikit-learn or torch.onnx.export(model, image, 'model.onnx')"
+            )
         return (
             f"{path.name} needs to be safetensors, torch.export (.pt2) or ONNX. "
             "Got a pickle, and loading a pickle runs code from the file. "
@@ -50,6 +49,11 @@ def refusal(path: Path) -> str | None:
         return (
             f"{path.name} needs the config.json of its architecture beside it. Got weights alone. "
             "Put the config.json of Transformers or timm into the same folder, or export the model to ONNX."
+        )
+    if suffix in (".h5", ".hdf5"):
+        return (
+            f"{path.name} needs to be a .keras file. Got HDF5, the older format of Keras, which can run code while "
+            "it is loaded. Load it where you trust it, and save it again with model.save('model.keras')."
         )
     if suffix in OTHERS:
         return (
