@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from older_system import without
 
 from neuralrank.engines.worker_process import JobOutcome, worker_process
 from neuralrank.errors import DataError, MissingExtraError, ModelError, NeuralrankError, OutputError, UsageError
@@ -39,6 +40,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return call
 
 
+PLAIN_DEATHS = tuple(
+    getattr(signal, name)
+    for name in (
+        *("SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGFPE", "SIGUSR1", "SIGSEGV", "SIGUSR2"),
+        *("SIGPIPE", "SIGALRM", "SIGTERM", "SIGVTALRM", "SIGPROF", "SIGIO"),
+    )
+)
+
+
 def children() -> set[int]:
     """Return the ids of our child processes, ended ones that nobody has waited for among them."""
     found = set()
@@ -50,6 +60,10 @@ def children() -> set[int]:
         if int(parent) == os.getpid():
             found.add(int(folder.name))
     return found
+
+
+# Programs and processes that a worker may not start where the kernel has seccomp are a matter of older kernels: the
+# tests that need them run as on one.
 
 
 def is_running(pid: int) -> bool:
@@ -134,7 +148,24 @@ def test_nothing_heavy_is_imported_before_the_job(run: Run, tmp_path: Path, monk
 
 
 def test_a_slow_job_that_speaks_is_not_stopped(run: Run) -> None:
-    assert run("slow_but_alive", timeout_seconds=0.6).result == {"done": True}
+    assert run("slow_but_alive", timeout_seconds=2).result == {"done": True}
+
+
+@pytest.mark.parametrize(
+    ("payload", "n_total"),
+    [
+        pytest.param({"step": 1}, None, id="no-progress"),
+        pytest.param({"n_done": 7}, None, id="the-same-progress"),
+        pytest.param({"stage": "extract"}, None, id="the-same-stage"),
+        pytest.param({"n_done": "count"}, 100, id="more-than-there-is"),
+    ],
+)
+def test_a_flood_of_messages_is_not_progress(run: Run, payload: dict[str, Any], n_total: int | None) -> None:
+    started = time.monotonic()
+    outcome = run("flood", payload, timeout_seconds=0.6, n_total=n_total)
+    assert outcome.error is not None
+    assert outcome.error.startswith("The model gave no sign of progress for 0.6 s")
+    assert time.monotonic() - started < 8
 
 
 def test_many_messages_all_arrive(run: Run) -> None:
@@ -234,6 +265,36 @@ def test_a_death_is_told_by_its_cause(run: Run, job: str, error: str) -> None:
     assert run(job) == JobOutcome(result=None, error=error, stage="load")
 
 
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (signal.SIGBUS, "7 (SIGBUS) while it was loading: a file that became shorter while it was read is the usual"),
+        (signal.SIGSYS, "31 (SIGSYS) while it was loading: the system forbids something it asked for"),
+        (signal.SIGXFSZ, "25 (SIGXFSZ) while it was loading: it wrote a larger file than it may"),
+        (signal.SIGXCPU, "24 (SIGXCPU) while it was loading: its time on the processor is limited"),
+        *((number, f"{number.value} ({number.name}) while it was loading.") for number in PLAIN_DEATHS),
+        (signal.SIGRTMIN + 3, f"{signal.SIGRTMIN + 3} while it was loading."),
+    ],
+)
+def test_every_deadly_signal_is_told_with_the_last_lines(run: Run, number: int, told: str) -> None:
+    error = run("die_by", {"signal": int(number)}).error
+    assert error is not None
+    assert error.startswith(f"The worker was killed by signal {told}")
+    assert error.endswith(". Its last output: line 3 | line 4 | line 5 | line 6 | line 7")
+
+
+def test_a_death_before_the_first_message_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path.parent / f"{tmp_path.name}-site"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import os, sys\nprint('too early')\nsys.stdout.flush()\nos.abort()")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    outcome = run("echo")
+    assert outcome.error == (
+        "The worker was killed by signal 6 (SIGABRT) while it was loading. Its last output: too early"
+    )
+    assert outcome.walls == ()
+
+
 def test_the_quoted_output_is_bounded(run: Run) -> None:
     error = run("print_and_exit", {"text": "first\n" + "one two " * 100_000 + "last"}).error
     assert error is not None
@@ -297,14 +358,14 @@ def test_memory_of_a_gpu_is_not_taken_for_the_limit(run: Run) -> None:
 
 def test_silence_is_stopped(run: Run) -> None:
     started = time.monotonic()
-    outcome = run("hang", timeout_seconds=0.5)
+    outcome = run("hang", timeout_seconds=2)
     assert outcome == JobOutcome(
         result=None,
-        error="The model gave no sign of progress for 0.5 s while it was extracting and was stopped. "
+        error="The model gave no sign of progress for 2 s while it was extracting and was stopped. "
         "Raise --model-timeout if it is merely slow.",
         stage="extract",
     )
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
 
 
 @pytest.mark.parametrize(
@@ -345,10 +406,13 @@ def test_a_closed_pipe_and_a_return_is_no_result(run: Run) -> None:
 @pytest.mark.parametrize("die", [True, False])
 def test_a_grandchild_that_holds_the_pipe_is_killed_with_its_group(run: Run, die: bool) -> None:
     pids: list[int] = []
-    outcome = run(
-        "leave_a_grandchild",
-        {"own_session": False, "seconds": 600, "die": die},
-        on_message=lambda message: pids.append(message["pid"]),
+    outcome = without(
+        "seccomp",
+        call=lambda: run(
+            "leave_a_grandchild",
+            {"own_session": False, "seconds": 600, "die": die},
+            on_message=lambda message: pids.append(message["pid"]),
+        ),
     )
     assert (outcome.result is None) == die
     assert ends(pids[0])
@@ -356,7 +420,8 @@ def test_a_grandchild_that_holds_the_pipe_is_killed_with_its_group(run: Run, die
 
 def test_a_grandchild_that_left_the_group_does_not_hold_the_parent_up(run: Run) -> None:
     started = time.monotonic()
-    outcome = run("leave_a_grandchild", {"own_session": True, "seconds": 8, "die": True})
+    payload = {"own_session": True, "seconds": 8, "die": True}
+    outcome = without("seccomp", call=lambda: run("leave_a_grandchild", payload))
     assert outcome.error == (
         "The worker ended with exit code 7 and without a result while it was loading. It printed nothing."
     )
@@ -365,7 +430,12 @@ def test_a_grandchild_that_left_the_group_does_not_hold_the_parent_up(run: Run) 
 
 def test_programs_that_a_hanging_job_started_are_killed(run: Run) -> None:
     pids: list[int] = []
-    outcome = run("start_a_program", timeout_seconds=0.5, on_message=lambda message: pids.append(message["pid"]))
+    outcome = without(
+        *("seccomp", "landlock"),
+        call=lambda: run(
+            "start_a_program", timeout_seconds=1.5, on_message=lambda message: pids.append(message["pid"])
+        ),
+    )
     assert outcome.error is not None
     assert ends(pids[0])
 

@@ -69,6 +69,18 @@ def killed(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     return {}
 
 
+def die_by(payload: dict[str, Any], send: Send) -> dict[str, Any]:
+    number = payload["signal"]
+    for line in range(8):
+        sys.stdout.write(f"line {line}\n")
+    sys.stdout.flush()
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    time.sleep(600)
+    return {}
+
+
 def bad_alloc(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n")
     os.abort()
@@ -83,9 +95,16 @@ def hang(payload: dict[str, Any], send: Send) -> dict[str, Any]:
 
 def slow_but_alive(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     for number in range(8):
-        time.sleep(0.1)
-        send({"step": number})
+        time.sleep(0.35)
+        send({"n_done": number})
     return {"done": True}
+
+
+def flood(payload: dict[str, Any], send: Send) -> dict[str, Any]:
+    """Send messages without end: each is `payload`, its numbers replaced by a count if it says so."""
+    for number in range(10**9):
+        send({**payload, **({"n_done": number} if payload.get("n_done") == "count" else {})})
+    return {}
 
 
 def allocate(payload: dict[str, Any], send: Send) -> dict[str, Any]:

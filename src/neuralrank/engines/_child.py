@@ -1,7 +1,7 @@
-"""The worker's side of `worker_process`: set the limits, run one job, tell the parent how it went.
+"""The worker's side of `worker_process`: put up the walls, run one job, tell the parent how it went.
 
-It is started as a script by its path, not as a module of the package, so that the limits hold before anything heavy
-is imported: it needs the standard library alone until it imports the job's function.
+It is started as a script by its path, not as a module of the package, so that the walls stand before anything heavy
+is imported: it needs the standard library and the files beside it until it imports the job's function.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ MESSAGE_BYTES = 1 << 20
 
 _TEXT_CHARACTERS = 4000
 _PR_SET_PDEATHSIG = 1
+_MOST_DESCRIPTORS = 1 << 16
 
 Send = Callable[[Mapping[str, Any]], None]
 
@@ -27,18 +29,39 @@ Send = Callable[[Mapping[str, Any]], None]
 def main(job_file: str, pipe: int, parent: int) -> None:
     """Run the job described in `job_file`, write its messages to the descriptor `pipe`, and end the process."""
     os.set_inheritable(pipe, False)  # a program that the job starts must not keep the parent waiting
+    os.closerange(3, pipe)
+    os.closerange(pipe + 1, _MOST_DESCRIPTORS)
     _die_with(parent)
     job = json.loads(Path(job_file).read_bytes())
-    _limit_memory(job["memory_bytes"])
     own_path = [entry for entry in sys.path if entry not in job["path"]]
     sys.path[:] = job["path"] + own_path
     del sys.argv[1:]
-    status = 1
+    send, status = _sender(pipe), 1
     try:
-        status = _run(job, _sender(pipe))
+        if _are_put_up(job["walls"], send):
+            status = _run(job, send)
     finally:
         # Exit handlers and threads that never end cannot hold up a job whose outcome has been sent.
         os._exit(status)
+
+
+def _are_put_up(asked: Mapping[str, Any], send: Send) -> bool:
+    """Put up the walls and tell which stand: the first message, sent before any code of a model can send another."""
+    walls = _beside("_walls")
+    try:
+        send({"walls": walls.put_up({**asked, "path": sys.path})})
+    except walls.WallError as error:
+        send({"error": {"kinds": [], "text": str(error), "causes": ""}})
+        return False
+    return True
+
+
+def _beside(name: str) -> Any:
+    """Import a file of this folder under a package of its own: neuralrank itself must not be imported yet."""
+    package = types.ModuleType("neuralrank_worker")
+    package.__path__ = [str(Path(__file__).parent)]
+    sys.modules.setdefault(package.__name__, package)
+    return importlib.import_module(f"{package.__name__}.{name}")
 
 
 def _run(job: Mapping[str, Any], send: Send) -> int:
@@ -121,23 +144,6 @@ def _die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended before the line above
             os._exit(1)
-
-
-def _limit_memory(memory_bytes: int) -> None:
-    """Bound what this process may allocate, and leave no core file.
-
-    RLIMIT_DATA counts private writable memory. What a GPU driver reserves without access rights, and files mapped
-    for reading, are not counted: under RLIMIT_AS they would be, and no CUDA program could start.
-    """
-    if sys.platform != "win32":
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
-        if memory_bytes > 0:
-            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-            limit = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _flush() -> None:

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 _LAST_CHARACTERS = 300
+_LAST_LINES = 5
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)", re.DOTALL)
 _MEMORY = re.compile(
     r"\bMemoryError\b|bad_alloc|Failed to allocate|Unable to allocate|Cannot allocate memory|DefaultCPUAllocator"
@@ -12,6 +13,13 @@ _MEMORY = re.compile(
 )
 _GPU_MEMORY = re.compile(r"CUDA out of memory|CUDA error|HIP out of memory")
 _DOING = {"load": "loading", "extract": "extracting"}
+_CAUSES = {
+    "SIGKILL": "out of memory is the usual cause",
+    "SIGBUS": "a file that became shorter while it was read is the usual cause",
+    "SIGSYS": "the system forbids something it asked for",
+    "SIGXCPU": "its time on the processor is limited",
+    "SIGXFSZ": "it wrote a larger file than it may",
+}
 
 
 def silence(stage: str, timeout_seconds: float) -> str:
@@ -25,6 +33,14 @@ def silence(stage: str, timeout_seconds: float) -> str:
 def garbled(stage: str) -> str:
     """Say that the worker wrote something else than messages into its pipe."""
     return f"The worker sent something that is no message while it was {_DOING[stage]} and was stopped."
+
+
+def overfull(stage: str, file_bytes: int) -> str:
+    """Say that the worker kept too much in its own folder."""
+    return (
+        f"The model filled its scratch folder with more than {file_bytes / 1e9:.1f} GB, or with thousands of files, "
+        f"while it was {_DOING[stage]} and was stopped."
+    )
 
 
 def too_much_memory(stage: str, memory_bytes: int) -> str:
@@ -48,8 +64,9 @@ def ended(stage: str, returncode: int | None, log_file: Path, memory_bytes: int)
     elif returncode >= 0:
         what = f"The worker ended with exit code {returncode} and without a result {doing}."
     else:
-        cause = ": out of memory is the usual cause" if returncode == -signal.SIGKILL else ""
-        what = f"The worker was killed by signal {-returncode}{_signal_name(-returncode)} {doing}{cause}."
+        name = _signal_name(-returncode)
+        cause = f": {_CAUSES[name]}" if name in _CAUSES else ""
+        what = f"The worker was killed by signal {-returncode}{f' ({name})' if name else ''} {doing}{cause}."
     return f"{what} Its last output: {last}" if last else f"{what} It printed nothing."
 
 
@@ -59,13 +76,14 @@ def is_about_memory(text: str) -> bool:
 
 
 def last_output(log_file: Path) -> str:
-    """Return the end of what the worker printed, on one line of printable characters; empty if there is none."""
+    """Return the last lines of what the worker printed, on one line of printable characters; empty if there is none."""
     try:
         with log_file.open("rb") as log:
             log.seek(max(0, log_file.stat().st_size - 16 * _LAST_CHARACTERS))
-            text = printable(log.read().decode(errors="replace"))
+            lines = [printable(line) for line in log.read().decode(errors="replace").split("\n")]
     except OSError:
         return ""
+    text = " | ".join([line for line in lines if line][-_LAST_LINES:])
     return text if len(text) <= _LAST_CHARACTERS else "…" + text[1 - _LAST_CHARACTERS :]
 
 
@@ -77,6 +95,6 @@ def printable(text: str) -> str:
 
 def _signal_name(number: int) -> str:
     try:
-        return f" ({signal.Signals(number).name})"
+        return signal.Signals(number).name
     except ValueError:  # real-time signals have no name
         return ""

@@ -2,8 +2,8 @@
 
 import json
 import os
-import secrets
 import signal
+import site
 import subprocess
 import sys
 import time
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from neuralrank.engines import _child
+from neuralrank.engines import _child, _own_folder
 from neuralrank.errors import OutputError
 
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -27,38 +27,66 @@ THREAD_VARIABLES = (
     "RAYON_NUM_THREADS",
 )
 """What libraries read, when they are loaded, for the number of their threads."""
+_HANDED_OVER = frozenset(
+    (
+        *THREAD_VARIABLES,
+        "PATH",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "NO_COLOR",
+        "LD_LIBRARY_PATH",
+        "LD_PRELOAD",
+        "DYLD_LIBRARY_PATH",
+        "DYLD_FALLBACK_LIBRARY_PATH",
+        "VIRTUAL_ENV",
+        "CONDA_PREFIX",
+    )
+)
+_HANDED_OVER_WITH = (
+    *("LC_", "PYTHON", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "BLIS_", "MALLOC_", "GLIBC_"),
+    *("CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "ROCM_", "ROCR_", "HIP_", "HSA_", "AMD_", "GPU_"),
+    *("TORCH_", "PYTORCH_", "ORT_", "ONEDNN_", "DNNL_", "TF_", "KERAS_", "XLA_"),
+)
+"""Beginnings of the variables by which interpreter, processors and runtimes are set up."""
+_SECRET = ("TOKEN", "KEY", "SECRET", "PASSW", "CREDENTIAL", "AUTH", "COOKIE")
 
 
-def write_job(scratch: Path, job: Mapping[str, Any]) -> tuple[Path, Path]:
-    """Return the paths of the job's description, written, and of its log, made empty."""
-    text = json.dumps(job)
-    name = f"worker-{os.getpid()}-{secrets.token_hex(4)}"
-    job_file, log_file = scratch / f"{name}.json", scratch / f"{name}.log"
+def write_job(scratch: Path, job: Mapping[str, Any]) -> tuple[Path, Path, Path]:
+    """Return a new folder for the worker alone, the job's description in it, and an empty log beside it.
+
+    The files that the job may write exist from now on: what it finds there is a plain file of ours, which it cannot
+    replace by a link to another.
+    """
+    folder, log_file = None, None
     try:
         scratch.mkdir(parents=True, exist_ok=True)
+        folder = _own_folder.make(scratch)
+        walls = {**job["walls"], "write": [*job["walls"]["write"], str(folder)]}
+        job_file, log_file = folder / "job.json", scratch / f"{folder.name}.log"
+        text = json.dumps({**job, "walls": walls})
         log_file.touch(exist_ok=False)
         job_file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        for path in (job_file, log_file):
-            _remove(path)
+        for path in job["walls"]["write"]:
+            Path(path).touch()
+    except BaseException as error:
+        if folder is not None:
+            _own_folder.remove(folder)
+        if log_file is not None:
+            log_file.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise OutputError(
             f"A worker needs to write into {str(scratch)!r}. Got: {(error.strerror or str(error)).lower()}. "
             "Free some space there, or name a folder that can be written."
         ) from error
-    return job_file, log_file
+    return folder, job_file, log_file
 
 
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return
-
-
-def start(job_file: Path, log_file: Path, pipe: int, n_threads: int) -> subprocess.Popen[bytes]:
+def start(folder: Path, job_file: Path, log_file: Path, pipe: int, n_threads: int) -> subprocess.Popen[bytes]:
     """Start the worker as the leader of a session: Ctrl-C reaches us alone, and its whole group can be killed.
 
-    `_child` is run by its path: as a module, Python would import the whole package before the limits are set.
+    `_child` is run by its path: as a module, Python would import the whole package before the walls are put up.
     """
     command = [sys.executable, "-P", _child.__file__, str(job_file), str(pipe), str(os.getpid())]
     with log_file.open("ab") as log:
@@ -68,23 +96,34 @@ def start(job_file: Path, log_file: Path, pipe: int, n_threads: int) -> subproce
             stdout=log,
             stderr=log,
             pass_fds=(pipe,),
-            env=_environment(n_threads),
+            env=_environment(folder, n_threads),
             start_new_session=True,
         )
 
 
-def _environment(n_threads: int) -> dict[str, str]:
+def _environment(folder: Path, n_threads: int) -> dict[str, str]:
+    """Return the worker's environment: what libraries need to be found and set up by, and nothing that is secret."""
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if _is_handed_over(name)},
+        **_own_folder.variables(folder),
+        "USER": "neuralrank",
+        "LOGNAME": "neuralrank",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8:backslashreplace",
     }
+    if site.ENABLE_USER_SITE and site.USER_BASE:
+        environment["PYTHONUSERBASE"] = site.USER_BASE  # or it would be looked for in the worker's own home
     if n_threads > 0:
         environment.update(dict.fromkeys(THREAD_VARIABLES, str(n_threads)))
     return environment
+
+
+def _is_handed_over(name: str) -> bool:
+    upper = name.upper()
+    return (upper in _HANDED_OVER or upper.startswith(_HANDED_OVER_WITH)) and not any(part in upper for part in _SECRET)
 
 
 def import_path() -> list[str]:
