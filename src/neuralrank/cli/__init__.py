@@ -16,6 +16,7 @@ from rich.console import Console
 from neuralrank import __version__
 from neuralrank.bench import commands as bench_commands
 from neuralrank.cli import _catalogue, _history
+from neuralrank.cli._doctor import doctor
 from neuralrank.cli._output import INTERRUPTED, check_writable, exit_code, print_out, render, say_error, write_file
 from neuralrank.cli._progress import ProgressView
 from neuralrank.cli._rank import rank
@@ -37,6 +38,7 @@ app.add_typer(_catalogue.app, name="catalogue")
 app.add_typer(_history.app, name="outcome")
 app.command()(_history.runs)
 app.command()(_history.report)
+app.command()(doctor)
 
 
 def main() -> None:
