@@ -53,6 +53,8 @@ class Card:
     crop_fraction: float = 1.0
     interpolation: Interpolation | None = None
     layout: Layout | None = None
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    """Plain arguments of the architecture, where it is built by name."""
     description: Description = field(default_factory=Description)
     notes: tuple[str, ...] = ()
     """What the card asks for and we do otherwise, one sentence each."""
@@ -150,6 +152,7 @@ def _checked(path: Path, content: Mapping[str, Any]) -> Card:
         outputs=read.texts("outputs") or (),
         feature_layer=read.text("feature_layer"),
         feature_dim=read.whole("feature_dim", high=10**7),
+        model_args=read.plain_values("model_args"),
         description=read.description(),
         **(_image_fields(read) if modality in (None, "image") else {}),
     )
@@ -185,6 +188,14 @@ class _Fields:
         if value is None or (isinstance(value, str) and len(value) <= MAX_TEXT):
             return value or None
         raise self.error(f"a text of at most {MAX_TEXT} characters in {key!r}", _shown(value))
+
+    def plain_values(self, key: str) -> Mapping[str, Any]:
+        value = self.content.get(key)
+        if value is None:
+            return {}
+        if isinstance(value, dict) and len(value) <= MAX_TAGS and all(map(_is_plain, value.values())):
+            return value
+        raise self.error(f"an object of plain values in {key!r}", _shown(value))
 
     def texts(self, key: str) -> tuple[str, ...] | None:
         value = self.content.get(key)
@@ -294,6 +305,12 @@ class _Fields:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) <= MAX_TAGS and all(isinstance(item, bool | int | float | str) for item in value)
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _shown(value: Any) -> str:

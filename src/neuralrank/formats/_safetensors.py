@@ -50,30 +50,49 @@ def stored_weights(folder: Path, name: str = "model.safetensors") -> StoredWeigh
         files: tuple[Path, ...] = (folder / name,)
         listed = files
     elif index.is_file():
-        files = _shards(folder, index)
+        files = listed_shards(folder, index)
         listed = (index, *files)
     else:
         return None
     shapes: dict[str, tuple[int, ...]] = {}
     n_params = 0
     for file in files:
-        for key, (kind, shape) in _header(file).items():
-            shapes[key] = shape
-            if key.rsplit(".", 1)[-1] not in NOT_LEARNED and kind not in COUNTERS:
-                n_params += math.prod(shape)
+        found, n_found = read_header(file)
+        shapes.update(found)
+        n_params += n_found
     return StoredWeights(files=listed, shapes=shapes, n_params=n_params)
 
 
-def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
+def read_header(file: Path) -> tuple[Mapping[str, tuple[int, ...]], int]:
+    """Return the shape of each tensor of one file, and how many numbers of them are learned.
+
+    Raises:
+        ModelError: the file is cut short, or is not safetensors.
+    """
+    entries = _header(file)
+    learned = [
+        math.prod(shape)
+        for key, (kind, shape) in entries.items()
+        if key.rsplit(".", 1)[-1] not in NOT_LEARNED and kind not in COUNTERS
+    ]
+    return {key: shape for key, (_, shape) in entries.items()}, sum(learned)
+
+
+def listed_shards(folder: Path, index: Path, *, suffix: str = ".safetensors") -> tuple[Path, ...]:
+    """Return the files that an index names, sorted.
+
+    Raises:
+        ModelError: one is not there, or the index names something else than files of its own folder.
+    """
     weight_map = (read_json(index) or {}).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ModelError(f"{index.name} needs a 'weight_map'. Got none. Download it again.")
     names = sorted({str(name) for name in weight_map.values()})
     for name in names:
-        inside = PurePosixPath(name).name == name and "\\" not in name and name.endswith(".safetensors")
+        inside = PurePosixPath(name).name == name and "\\" not in name and name.endswith(suffix)
         if not inside:
             raise ModelError(
-                f"{index.name} needs to name .safetensors files of its own folder. Got {name!r}. Download it again."
+                f"{index.name} needs to name {suffix} files of its own folder. Got {name!r}. Download it again."
             )
         if not (folder / name).is_file():
             raise ModelError(f"{index.name} needs the file {name!r}. Got a folder without it. Download it again.")

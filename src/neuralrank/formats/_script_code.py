@@ -12,7 +12,7 @@ from neuralrank.errors import ModelError
 from neuralrank.formats._script_archive import CUSTOM, ScriptArchive
 from neuralrank.formats._script_operators import BUILT_IN, known
 
-STATEMENTS = (ast.Assign, ast.Expr, ast.If, ast.While, ast.For, ast.Return, ast.Pass)
+STATEMENTS = (ast.Assign, ast.AnnAssign, ast.Expr, ast.If, ast.While, ast.For, ast.Return, ast.Pass)
 EXPRESSIONS = (
     ast.Constant,
     ast.Name,
@@ -137,6 +137,9 @@ class ScriptCode:
                 for target in statement.targets:
                     self._target(target)
                 self._expression(statement.value)
+            elif isinstance(statement, ast.AnnAssign):
+                self._target(statement.target)
+                self._expression(statement.value or ast.Constant(None))
             elif isinstance(statement, ast.For):
                 self._target(statement.target)
                 self._expression(statement.iter)

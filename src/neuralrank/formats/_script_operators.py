@@ -104,6 +104,7 @@ PLAIN: Mapping[str, Callable[..., Any]] = {
     "add": operator.add,
     "add_": operator.iadd,
     "sub": operator.sub,
+    "rsub": lambda left, right: right - left,
     "mul": operator.mul,
     "div": _divide,
     "floordiv": operator.floordiv,
@@ -195,7 +196,6 @@ BUILT_IN: Mapping[str, Callable[..., Any]] = {
 }
 
 PRIM: Mapping[str, Callable[..., Any]] = {
-    "NumToTensor": lambda value: value,
     "device": lambda value: value.device,
     "dtype": lambda value: value.dtype,
     "type": lambda value: str(value.type),
@@ -220,6 +220,6 @@ PRIM: Mapping[str, Callable[..., Any]] = {
 def known(space: str, name: str) -> bool:
     """Say whether a program may name an operator; 'torch' is the space of `aten`."""
     if space == "prim":
-        return name in PRIM or name == "RaiseException"
+        return name in PRIM or name in ("NumToTensor", "RaiseException")
     in_tables = name in TENSOR or name in OVERWRITING or name in PLAIN or name in ALWAYS_PLAIN
     return space in ("torch", "aten") and (in_tables or name in NEVER_RUN or name == "device")

@@ -188,9 +188,13 @@ class ScriptRunner:
         return result
 
     def _language(self, name: str, arguments: list[Any]) -> Any:
+        import torch
+
         if name == "RaiseException":
             said = str(arguments[0])[:200] if arguments else "an exception"
             raise ModelError(f"{self.file} does not take such a batch. Got {said!r}. Use it on other data.")
+        if name == "NumToTensor":
+            return torch.tensor(arguments[0])
         return self._counted(PRIM[name](*arguments))
 
     def _operator(
@@ -247,6 +251,9 @@ class ScriptRunner:
             value = self._value(statement.value, frame)
             for target in statement.targets:
                 self._assign(target, value, frame)
+        elif isinstance(statement, ast.AnnAssign):
+            if statement.value is not None:
+                self._assign(statement.target, self._value(statement.value, frame), frame)
         elif isinstance(statement, ast.Expr):
             self._value(statement.value, frame)
         elif isinstance(statement, ast.Return):

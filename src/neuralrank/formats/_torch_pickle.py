@@ -174,6 +174,18 @@ def check_only_tensors(pickle_file: TorchPickle) -> None:
                 raise _unreadable(pickle_file.path, f"a state for {called[:80]}")
 
 
+def find_module(pickle_file: TorchPickle) -> Call | None:
+    """Return the outermost module of a pickle, None if it holds none."""
+    held = pickle_file.tree.value
+    values = [held, *(entries_of(held) or {}).values()]
+    return next((value for value in values if _is_module(value)), None)
+
+
+def _is_module(value: Any) -> bool:
+    state = value.state if isinstance(value, Call) else None
+    return isinstance(state, Mapping) and "_modules" in state and "_parameters" in state
+
+
 def count_parameters(tensors: Mapping[str, StoredTensor]) -> int:
     """Count the learned numbers: those with fractions that are no running statistics."""
     learned = {name: tensor for name, tensor in tensors.items() if name.rsplit(".", 1)[-1] not in NOT_LEARNED}
