@@ -24,7 +24,8 @@ class Look:
     """Shape (n_units,); their mean is the score. All models have the same units at one rung: samples, groups or
     blocks of samples. None: the score has no such terms."""
     correct: NDArray[np.float64] | None = field(default=None, repr=False)
-    """Shape (n_samples,); 1 where the held-out prediction of the class is right, 0 where not. None: not known."""
+    """Shape (n_samples,); 1 where the held-out prediction of the class is right, 0 where not. Of groups of samples, one
+    for each group, scaled like the terms. Their mean is the held-out accuracy. None: not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,10 @@ class Strategy(Protocol):
         ...
 
 
+MIN_RUNG = 20
+"""Samples of the first rung at least: fewer say next to nothing of a model, but loading it costs as much."""
+
+
 def nested_rungs(n_samples: int, reduction_factor: float, first_share: float) -> tuple[int, ...]:
     """Return sizes that grow by a factor from a share of the probe to all of it.
 
@@ -108,10 +113,9 @@ def nested_rungs(n_samples: int, reduction_factor: float, first_share: float) ->
         (50, 100, 200, 400, 800, 2000)
     """
     sizes: list[int] = []
-    size = n_samples * first_share
+    size = max(n_samples * first_share, MIN_RUNG)
     while size * reduction_factor**0.5 < n_samples:
-        if round(size) >= 2:
-            sizes.append(round(size))
+        sizes.append(round(size))
         size *= reduction_factor
     if len(sizes) > 1 and sizes[-1] > n_samples / reduction_factor:
         sizes.pop()

@@ -2,144 +2,138 @@
 
 A difference can still change for two reasons. Other samples come: for this there is Student's interval of the paired
 terms, with the correction for drawing from a finite population, because the rung is a part of the probe (Cochran 1977,
-Sampling Techniques, 2.6 and 3.4). And both models are fitted anew to more samples: for this the growth of all models
-from the rung before is carried on. Scores grow by less with each doubling of the samples, so that growth, taken once
-for each doubling that is left, is more than is left as a rule; how often it is enough was measured
-(docs/benchmarks.md).
+Sampling Techniques, 2.6). And both models are fitted anew to more samples: for this the growth since the rung before is
+carried on as a series that falls by √2 with every doubling, see `_GROWTH_DECAY`. The first part is statistics; the
+second is an assumption, and how often it holds was measured (docs/benchmarks.md).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtrit
 
-from neuralrank.strategies import History, Look
+from neuralrank.strategies import History
+
+Floats = NDArray[np.float64]
+
+_GROWTH_DECAY = 2.0**-0.5
+"""By which growth falls from one doubling of the samples to the next. Of two targets that served to choose it, the
+differences between models that were still to come were 0.8 to 1.5 times those of the last doubling, as such a series
+says they are; carrying growth on undiminished would have said 1.3 to 5.3 times."""
+_COPY = 1e-3
+"""Models whose terms differ by no more on any sample are one network, rounded in two ways."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One quantity of several models, on one rung; its mean over the units is a score or an accuracy."""
+
+    units: Floats
+    """Shape (n_models, n_units); rows of NaN where a model has none that compare."""
+    growth: Floats
+    """Shape (n_models,): of the mean, for one doubling of the samples up to this rung; 0 where it is not known."""
+    unit: float
+    """A difference of usual size on one sample."""
+
+    def gaps(self, first: int) -> tuple[Floats, Floats]:
+        """Return mean and standard error of the paired differences of one model to all, as if drawn with replacement.
+
+        Both are 0 for copies of the model, and NaN where it cannot be compared. Few samples may by chance show next to
+        no difference, and then their spread says nothing: half a sample is added on which the one model wins a unit,
+        and half on which the other does, as Agresti and Min (2005, Statistics in Medicine 24) do for matched pairs.
+        """
+        difference = self.units[first] - self.units
+        n_units = difference.shape[1]
+        mean = difference.mean(axis=1)
+        squares = np.sum((difference - mean[:, None]) ** 2, axis=1) + self.unit**2
+        error = np.sqrt(squares / (max(n_units - 1, 1) * n_units))
+        copies = np.abs(difference).max(axis=1) <= _COPY
+        return np.where(copies, 0.0, mean), np.where(copies, 0.0, error)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """One rung as a basis for decisions: how much of the probe it shows, and how fast scores still grow."""
+    """One rung as a basis for decisions on the models that have reached it, in the order given."""
 
-    place: int
-    share_seen: float
-    """Samples of the rung over samples of the probe."""
-    doublings_left: float
-    """log2 of the inverse of the share."""
-    spread: float
-    """Standard deviation, over models, of the growth of the score for one doubling of the samples."""
-    accuracy_spread: float
-    """The same of the held-out accuracy."""
+    score: Shown
+    accuracy: Shown
+    share_unseen: float
+    """Of the samples of the probe."""
+    growth_left: float
+    """What is left to grow, over the growth for the last doubling."""
+
+    def leads(self, first: int, error: float) -> Floats:
+        """Return the least by which one model will be ahead of each other on the whole probe, but for a chance `error`.
+
+        Args:
+            first: place of the model in the rung.
+            error: one-sided chance that the samples mislead, for each comparison.
+
+        Returns:
+            Shape (n_models,), in units of the score; 0 for copies, NaN where there are no terms to compare.
+        """
+        mean, half, drift = self._parts(self.score, first, error)
+        return mean - half - drift
+
+    def accuracy_gains(self, first: int, error: float) -> Floats:
+        """Return the most by which each other model's accuracy may exceed the one's, but for a chance `error`."""
+        mean, half, drift = self._parts(self.accuracy, first, error)
+        return half + drift - mean
+
+    def chances_ahead(self, first: int) -> Floats:
+        """Return roughly how likely each model is to be ahead of the one in the end; a half where nothing is known."""
+        mean, error = self.score.gaps(first)
+        spread = np.hypot(error * np.sqrt(self.share_unseen), self.growth_left * _spread(self.score.growth))
+        return np.asarray(np.nan_to_num(ndtr(-mean / np.maximum(spread, 1e-12)), nan=0.5), dtype=np.float64)
+
+    def _parts(self, shown: Shown, first: int, error: float) -> tuple[Floats, Floats, Floats]:
+        """Return mean difference to each model, half width for other samples, and what growth may take from it."""
+        mean, deviation = shown.gaps(first)
+        quantile = float(-stdtrit(max(shown.units.shape[1] - 1, 1), error))
+        half = quantile * deviation * np.sqrt(self.share_unseen)
+        faster = shown.growth - shown.growth[first]
+        drift = self.growth_left * np.maximum(_spread(shown.growth), faster)
+        return mean, half, np.where((mean == 0.0) & (deviation == 0.0), 0.0, drift)  # copies stay copies
 
 
-def read_rung(history: History, place: int) -> Rung:
-    """Return what is known of a rung that at least one model has reached."""
+def read_rung(history: History, models: Sequence[int], place: int) -> Rung:
+    """Return what a rung that all these models have reached shows of them."""
     size, whole = history.rungs[place], history.rungs[-1]
-    scores = [growth(history, model, place) for model in history.reached(place)]
-    accuracies = [accuracy_growth(history, model, place) for model in history.reached(place)]
+    doublings = float(np.log2(size / history.rungs[place - 1])) if place else np.inf
+    looks = [history.contenders[model].looks for model in models]
+    terms = _stacked([each[place].terms for each in looks])
+    right = _stacked([each[place].correct for each in looks])
+    before = [each[max(place - 1, 0)] for each in looks]
+    values = np.array([each[place].value - past.value for each, past in zip(looks, before, strict=True)])
+    accuracies = right.mean(axis=1) - [np.nan if past.correct is None else past.correct.mean() for past in before]
+    ratio = _GROWTH_DECAY ** float(np.log2(whole / size))
     return Rung(
-        place=place,
-        share_seen=size / whole,
-        doublings_left=float(np.log2(whole / size)),
-        spread=float(np.std(scores)),
-        accuracy_spread=float(np.std(accuracies)),
+        score=Shown(units=terms, growth=values / doublings, unit=_usual_size(terms)),
+        accuracy=Shown(units=right, growth=np.nan_to_num(accuracies) / doublings, unit=1.0),
+        share_unseen=1.0 - size / whole,
+        growth_left=_GROWTH_DECAY * (1.0 - ratio) / (1.0 - _GROWTH_DECAY),
     )
 
 
-def growth(history: History, model: int, rung: int) -> float:
-    """Return how much the score of a model grew for one doubling of the samples, up to this rung; 0 at the first."""
-    if rung == 0:
-        return 0.0
-    looks = history.contenders[model].looks
-    doublings = float(np.log2(history.rungs[rung] / history.rungs[rung - 1]))
-    return (looks[rung].value - looks[rung - 1].value) / doublings
+def _stacked(rows: Sequence[Floats | None]) -> Floats:
+    n_units = max((len(row) for row in rows if row is not None), default=1)
+    stacked = np.full((len(rows), n_units), np.nan)
+    for place, row in enumerate(rows):
+        if row is not None and len(row) == n_units:
+            stacked[place] = row
+    return stacked
 
 
-def accuracy_growth(history: History, model: int, rung: int) -> float:
-    """Return the same of the held-out accuracy; 0 where that is not known."""
-    if rung == 0:
-        return 0.0
-    now, before = (history.contenders[model].looks[place].correct for place in (rung, rung - 1))
-    if now is None or before is None:
-        return 0.0
-    doublings = float(np.log2(history.rungs[rung] / history.rungs[rung - 1]))
-    return float(now.mean() - before.mean()) / doublings
+def _usual_size(units: Floats) -> float:
+    """Return the standard deviation over the units, of the middle model."""
+    deviations = np.std(units, axis=1)
+    known = deviations[~np.isnan(deviations)]
+    return float(np.median(known)) if len(known) else 0.0
 
 
-def lead(history: History, rung: Rung, first: int, second: int, error: float) -> float:
-    """Return the least by which the first model is ahead of the second on the whole probe, but for a chance `error`.
-
-    Args:
-        history: of the run.
-        rung: that both have reached.
-        first: place of a model.
-        second: place of another.
-        error: chance that the samples mislead, one-sided.
-
-    Returns:
-        In units of the score; -inf where the two have no terms to compare.
-    """
-    pair = _terms(history, rung, first, second)
-    if pair is None:
-        return -np.inf
-    difference = pair[0] - pair[1]
-    if not difference.any():
-        return 0.0  # copies: whatever comes, they stay equal
-    faster = growth(history, second, rung.place) - growth(history, first, rung.place)
-    drift = rung.doublings_left * max(rung.spread, faster)
-    half = _quantile(error, len(difference)) * standard_error(difference, rung.share_seen)
-    return float(difference.mean()) - half - drift
-
-
-def chance_ahead(history: History, rung: Rung, first: int, second: int) -> float:
-    """Return roughly how likely the first model is to be ahead of the second in the end."""
-    from scipy.special import ndtr
-
-    pair = _terms(history, rung, first, second)
-    if pair is None:
-        return 0.5
-    difference = pair[0] - pair[1]
-    spread = np.hypot(standard_error(difference, rung.share_seen), rung.doublings_left * rung.spread)
-    return float(ndtr(difference.mean() / spread)) if spread > 0 else float(difference.mean() > 0)
-
-
-def accuracy_gain(history: History, rung: Rung, first: int, second: int, error: float) -> float:
-    """Return the most by which the first model's accuracy exceeds the second's, but for a chance `error`.
-
-    The variance is that of Agresti and Min (2005, Statistics in Medicine 24) for matched pairs, which is not zero where
-    no sample tells the models apart. Infinite where accuracies are not known.
-    """
-    looks = [history.contenders[model].looks[rung.place] for model in (first, second)]
-    if any(look.correct is None for look in looks):
-        return np.inf
-    difference = np.asarray(looks[0].correct) - np.asarray(looks[1].correct)
-    if _are_copies(looks[0], looks[1]):
-        return 0.0
-    n = len(difference)
-    variance = (np.sum((difference - difference.mean()) ** 2) + 1.0) / (n + 2) ** 2
-    half = _quantile(error, n) * float(np.sqrt(variance * (1.0 - rung.share_seen)))
-    faster = accuracy_growth(history, first, rung.place) - accuracy_growth(history, second, rung.place)
-    return float(difference.mean()) + half + rung.doublings_left * max(rung.accuracy_spread, faster)
-
-
-def standard_error(terms: NDArray[np.float64], share_seen: float) -> float:
-    """Return the standard error of a mean as an estimate of the mean over the whole probe."""
-    n = len(terms)
-    return float(np.std(terms, ddof=1) * np.sqrt((1.0 - share_seen) / n)) if n > 1 else np.inf
-
-
-def _terms(
-    history: History, rung: Rung, first: int, second: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    one, other = (history.contenders[model].looks[rung.place].terms for model in (first, second))
-    return (one, other) if one is not None and other is not None and len(one) == len(other) else None
-
-
-def _are_copies(first: Look, second: Look) -> bool:
-    return first.terms is not None and second.terms is not None and np.array_equal(first.terms, second.terms)
-
-
-def _quantile(error: float, n: int) -> float:
-    return float(-stdtrit(max(n - 1, 1), error))
+def _spread(growth: Floats) -> float:
+    return float(np.std(growth, ddof=1)) if len(growth) > 1 else 0.0
