@@ -248,7 +248,7 @@ def test_a_damaged_header_is_told(content: bytes, sentence: str, tmp_path: Path)
     assert str(error.value) == sentence
 
 
-def test_pickled_weights_are_refused_with_the_way_out(tmp_path: Path):
+def test_weights_that_torch_did_not_write_are_refused_with_the_way_out(tmp_path: Path):
     folder = tmp_path / "old"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"architecture": "resnet10t", "pretrained_cfg": SETTINGS}))
@@ -256,9 +256,8 @@ def test_pickled_weights_are_refused_with_the_way_out(tmp_path: Path):
     with pytest.raises(ModelError) as error:
         TIMM.describe(folder)
     assert str(error.value) == (
-        "old needs its weights as safetensors. Got 'pytorch_model.bin', a format that can run code while it is read. "
-        "Convert it where you trust it: safetensors.torch.save_file(torch.load(the file, weights_only=True), "
-        "'model.safetensors')."
+        "pytorch_model.bin needs to be a file of torch.save. Got 3 other bytes. Download it again, or save the weights "
+        "as safetensors."
     )
 
 

@@ -390,17 +390,33 @@ def sentence_of(folder: Path) -> str:
     return str(error.value)
 
 
-def test_code_of_the_folder_is_refused_and_does_not_run(text_models: Path, tmp_path: Path):
+def test_code_of_the_folder_needs_trust_and_describing_runs_none_of_it(text_models: Path, tmp_path: Path):
     marker = tmp_path / "marker"
     auto_map = {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}
     folder = changed(text_models / "bert-tiny-untrained", tmp_path / "model", model_type="evil", auto_map=auto_map)
     (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    facts = FOLDER.describe(folder)
+    assert facts.needs_trust == ("model brings program code of its own (evil.py), and loading it runs that code.")
+    assert folder / "evil.py" in facts.files
+    assert not marker.exists()
+
+
+def test_code_to_download_is_refused(text_models: Path, tmp_path: Path):
+    auto_map = {"AutoModel": "someone/else--evil.Model"}
+    folder = changed(text_models / "bert-tiny-untrained", tmp_path / "model", model_type="evil", auto_map=auto_map)
+    assert sentence_of(folder) == (
+        "config.json needs program code of its own folder in 'auto_map'. Got 'someone/else--evil.Model', a download. "
+        "Put the code into the folder and name it there."
+    )
+
+
+def test_code_that_is_not_there_is_told(text_models: Path, tmp_path: Path):
+    folder = changed(text_models / "bert-tiny-untrained", tmp_path / "model", model_type="evil", auto_map={})
     assert sentence_of(folder) == (
         "model needs program code that it brings along ('auto_map'). Got a network that the installed "
-        "Transformers does not know, and no code of a checkpoint is run. Update Transformers, or "
+        "Transformers does not know, and none of that code in its folder. Update Transformers, or "
         "export the model to ONNX."
     )
-    assert not marker.exists()
 
 
 def test_code_beside_a_known_architecture_does_not_run(text_models: Path, tmp_path: Path):
@@ -449,10 +465,10 @@ def test_a_folder_cut_in_half_is_told(text_models: Path, tmp_path: Path):
     )
 
 
-def test_pickled_weights_are_refused(text_models: Path, tmp_path: Path):
+def test_weights_that_torch_did_not_write_are_refused(text_models: Path, tmp_path: Path):
     folder = shutil.copytree(text_models / "electra-tiny-untrained", tmp_path / "model")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    assert sentence_of(folder).startswith("model needs its weights as safetensors. Got 'pytorch_model.bin', a format")
+    assert sentence_of(folder).startswith("pytorch_model.bin needs to be a file of torch.save. Got ")
 
 
 def test_a_folder_without_weights_is_told_unless_it_has_other_models(text_models: Path, tmp_path: Path):

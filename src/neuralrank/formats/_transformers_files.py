@@ -1,17 +1,18 @@
 """What the JSON files of a Transformers folder say: modality, architecture, label names, and what must be refused.
 
-Nothing here imports Transformers. Three kinds of folders are turned away before anything is loaded: those that need
-program code they bring along, those that are only an adapter of another model, and those that name a download.
+Nothing here imports Transformers. Two kinds of folders are turned away before anything is loaded: those that are only
+an adapter of another model, and those that name a download. Those that need program code they bring along need trust.
 """
 
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from neuralrank.errors import ModelError
 from neuralrank.formats._model_folder import first_text, read_json, readme_description, readme_facts, refuse_pickles
-from neuralrank.formats._safetensors import stored_weights
+from neuralrank.formats._stored_state import folder_weights
 from neuralrank.types import Modality, ModelFacts
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -26,6 +27,7 @@ TEXT_KEYS = ("vocab_size", "vocabulary_size", "n_vocab")
 PLAIN_LABEL = re.compile(r"LABEL_\d+")
 MODEL_TYPE = re.compile(r"[A-Za-z0-9_\-\.]{1,100}")
 MAX_DEPTH = 20
+MAX_CODE_FILES = 1_000
 
 
 def describe_folder(path: Path) -> ModelFacts | None:
@@ -36,7 +38,8 @@ def describe_folder(path: Path) -> ModelFacts | None:
     if isinstance(config.get("architecture"), str) and "pretrained_cfg" in config:
         return None
     _refuse_unsafe(path, config)
-    weights = stored_weights(path)
+    code = _own_code(path, config)
+    weights = folder_weights(path)
     if weights is None:
         refuse_pickles(path)
         return None
@@ -48,13 +51,14 @@ def describe_folder(path: Path) -> ModelFacts | None:
     readme = readme_facts(path)
     return ModelFacts(
         format="transformers_folder",
-        files=(path / "config.json", *weights.files, *used),
+        files=(path / "config.json", *weights.files, *used, *code),
         modality=modality,
         architecture=_architecture(config),
         n_params=weights.n_params,
         licence=first_text(config.get("license"), readme.get("licence")),
         label_names=_label_names(config),
         pretraining_data=readme.get("pretraining_data"),
+        needs_trust=_why(path, code) if code else None,
         assumptions=_assumptions(modality, processor),
         description=readme_description(path, library="transformers"),
     )
@@ -80,8 +84,6 @@ def _refuse_unsafe(path: Path, config: Mapping[str, Any]) -> None:
         raise ModelError(
             f"config.json needs a plain name as 'model_type'. Got {repr(model_type)[:100]}. Correct the file."
         )
-    if model_type is None and "auto_map" in config:
-        raise code_needed(path.name)
     if (path / "adapter_config.json").is_file():
         raise ModelError(
             f"{path.name} needs to hold a whole model. Got an adapter of another one. "
@@ -98,11 +100,53 @@ def _refuse_unsafe(path: Path, config: Mapping[str, Any]) -> None:
             raise ModelError(f"config.json needs {key!r} to be false. Got {value!r}, a download. Save the whole model.")
 
 
+def _own_code(path: Path, config: Mapping[str, Any]) -> tuple[Path, ...]:
+    """Return the program files of a folder whose architecture the installed Transformers does not know.
+
+    Raises:
+        ModelError: its program is elsewhere, or is not there.
+    """
+    named = config.get("auto_map")
+    if named is None or _is_known(config.get("model_type")):
+        return ()
+    texts = [text for _, value in _items(named) for text in ([value] if isinstance(value, str) else [])]
+    elsewhere = next((text for text in texts if "--" in text or "/" in text), None)
+    if elsewhere is not None:
+        raise ModelError(
+            f"config.json needs program code of its own folder in 'auto_map'. Got {elsewhere[:100]!r}, a download. "
+            "Put the code into the folder and name it there."
+        )
+    files = tuple(sorted(path.rglob("*.py")))
+    if not files:
+        raise code_needed(path.name)
+    if len(files) > MAX_CODE_FILES:
+        raise ModelError(
+            f"{path.name} needs at most {MAX_CODE_FILES} files of program code. Got {len(files)}. Remove those that "
+            "the model does not use."
+        )
+    return files
+
+
+def _is_known(model_type: Any) -> bool:
+    """Say whether the installed Transformers lists a model type; its files are read, not imported."""
+    found = find_spec("transformers")
+    folders = found.submodule_search_locations if found else None
+    if not isinstance(model_type, str) or not folders:
+        return False
+    lists = [Path(folders[0]) / "models" / "auto" / name for name in ("configuration_auto.py", "auto_mappings.py")]
+    return any(f'"{model_type}"' in file.read_text(encoding="utf-8") for file in lists if file.is_file())
+
+
+def _why(path: Path, code: tuple[Path, ...]) -> str:
+    names = ", ".join(file.name for file in code[:3]) + (f" and {len(code) - 3} more" if len(code) > 3 else "")
+    return f"{path.name} brings program code of its own ({names}), and loading it runs that code."
+
+
 def code_needed(name: str) -> ModelError:
     """Return the error for a model whose program is among its own files."""
     return ModelError(
         f"{name} needs program code that it brings along ('auto_map'). Got a network that the installed "
-        "Transformers does not know, and no code of a checkpoint is run. Update Transformers, or "
+        "Transformers does not know, and none of that code in its folder. Update Transformers, or "
         "export the model to ONNX."
     )
 

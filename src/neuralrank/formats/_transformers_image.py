@@ -23,6 +23,7 @@ from neuralrank.formats._transformers_files import read_processor
 from neuralrank.formats._transformers_loading import (
     FAILURES,
     LOCAL,
+    Options,
     check_complete,
     failures_as_model_errors,
     is_labelled,
@@ -39,23 +40,23 @@ POOLERS = ("pooler.", "vision_model.pooler.", "layernorm_pooler.")
 USUAL_SIDE = 224
 
 
-def image_encoder(path: Path, device: "torch.device") -> "ImageEncoder":
+def image_encoder(path: Path, device: "torch.device", options: Options = LOCAL) -> "ImageEncoder":
     """Load the model and the image processor of a folder; of a model with two towers, the image tower alone."""
     with quiet_transformers():
-        config = load_config(path)
+        config = load_config(path, options)
         if getattr(config, "vision_config", None) is not None:
-            part, prefix, missing = _image_tower(path, config)
+            part, prefix, missing = _image_tower(path, config, options)
             head = None
         elif _is_classifier(config):
-            part, prefix, missing = _whole(path, config, "AutoModelForImageClassification")
+            part, prefix, missing = _whole(path, config, "AutoModelForImageClassification", options)
             head = _head_name(part, config)
         else:
-            part, prefix, missing = _whole(path, config, "AutoModel")
+            part, prefix, missing = _whole(path, config, "AutoModel", options)
             head = None
         pooled = not any((prefix + name) in missing for name in part.state_dict() if name.startswith(POOLERS))
         unused = (*(() if pooled else POOLERS), *((head,) if head else ()))
         check_complete(path, part, prefix, missing, unused=unused)
-        processing = _processing(path, config)
+        processing = _processing(path, config, options)
         trained = head is not None and not missing and is_labelled(config)
         encoder = ImageEncoder(part.to(device), head, processing, device, use_pooler=pooled, gives_logits=trained)
     return encoder
@@ -66,17 +67,17 @@ def _is_classifier(config: Any) -> bool:
     return any("ForImageClassification" in str(name) for name in names)
 
 
-def _whole(path: Path, config: Any, auto_class: str) -> tuple["torch.nn.Module", str, set[str]]:
+def _whole(path: Path, config: Any, auto_class: str, options: Options) -> tuple["torch.nn.Module", str, set[str]]:
     import transformers
 
-    model, missing = load_model(path, getattr(transformers, auto_class), config)
+    model, missing = load_model(path, getattr(transformers, auto_class), config, options)
     return model, "", missing
 
 
-def _image_tower(path: Path, config: Any) -> tuple["torch.nn.Module", str, set[str]]:
+def _image_tower(path: Path, config: Any, options: Options) -> tuple["torch.nn.Module", str, set[str]]:
     from transformers import AutoModel
 
-    model, missing = load_model(path, AutoModel, config)
+    model, missing = load_model(path, AutoModel, config, options)
     for name in ("vision_model", "vision_tower", "visual", "vision_encoder"):
         tower = getattr(model, name, None)
         if tower is not None and "pixel_values" in inspect.signature(tower.forward).parameters:
@@ -93,9 +94,9 @@ def _head_name(model: "torch.nn.Module", config: Any) -> str | None:
     return fitting[-1] if fitting else None
 
 
-def _processing(path: Path, config: Any) -> "ImageProcessor | ImagePreprocessing":
+def _processing(path: Path, config: Any, options: Options) -> "ImageProcessor | ImagePreprocessing":
     if read_processor(path) is not None:
-        return ImageProcessor(path)
+        return ImageProcessor(path, options)
     vision = getattr(config, "vision_config", None) or config
     size = getattr(vision, "image_size", None) or USUAL_SIDE
     height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
@@ -107,11 +108,11 @@ def _processing(path: Path, config: Any) -> "ImageProcessor | ImagePreprocessing
 class ImageProcessor:
     """Images → pixel values, by the model's own image processor with Pillow wherever it has that backend."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: Options = LOCAL) -> None:
         from transformers import AutoImageProcessor
 
         with failures_as_model_errors(path, "image processor"):
-            self._processor: Any = AutoImageProcessor.from_pretrained(path, backend="pil", **LOCAL)
+            self._processor: Any = AutoImageProcessor.from_pretrained(path, backend="pil", **options)
 
     @property
     def backend(self) -> str:

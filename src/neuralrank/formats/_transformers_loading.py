@@ -1,22 +1,29 @@
-"""Load a Transformers model from local safetensors, quietly, and make sure that no weight it uses is random."""
+"""Load a Transformers model from local files, quietly, and make sure that no weight it uses is random."""
 
+import atexit
 import json
 import logging
+import shutil
+import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralrank.errors import MissingExtraError, ModelError
 from neuralrank.formats._model_folder import read_json
+from neuralrank.formats._stored_state import folder_weights
 from neuralrank.formats._torch_module import one_line
 from neuralrank.formats._transformers_files import code_needed
 
 if TYPE_CHECKING:
     import torch
 
-LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+Options = Mapping[str, bool]
+LOCAL: Options = {"local_files_only": True, "trust_remote_code": False}
+TRUSTED: Options = {"local_files_only": True, "trust_remote_code": True}
+"""For a folder whose own code the user allowed to run."""
 
 FAILURES = (
     OSError,
@@ -75,21 +82,31 @@ def _missing(what: str) -> MissingExtraError:
     )
 
 
-def load_config(path: Path) -> Any:
+def prepare_code() -> None:
+    """Let Transformers put the code of trusted folders, which it copies before it imports it, into a folder of ours."""
+    from transformers import dynamic_module_utils
+
+    folder = tempfile.mkdtemp(prefix="neuralrank-code-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    dynamic_module_utils.HF_MODULES_CACHE = folder
+
+
+def load_config(path: Path, options: Options = LOCAL) -> Any:
     """Return the configuration object, or raise ModelError if this Transformers does not know the architecture."""
     from transformers import CONFIG_MAPPING, AutoConfig, __version__
 
     raw = read_json(path / "config.json") or {}
     model_type = raw.get("model_type")
-    if model_type is not None and model_type not in CONFIG_MAPPING:
-        if "auto_map" in raw:
-            raise code_needed(path.name)
+    unknown = model_type is not None and model_type not in CONFIG_MAPPING
+    if unknown and "auto_map" in raw and not options["trust_remote_code"]:
+        raise code_needed(path.name)
+    if unknown and "auto_map" not in raw:
         raise ModelError(
             f"The installed Transformers {__version__} does not know the model type {model_type!r} of {path.name}. "
             "Update it: pip install -U transformers"
         )
     with failures_as_model_errors(path, "configuration"):
-        return AutoConfig.from_pretrained(path, **LOCAL)
+        return AutoConfig.from_pretrained(path, **options)
 
 
 def is_labelled(config: Any) -> bool:
@@ -97,8 +114,10 @@ def is_labelled(config: Any) -> bool:
     return getattr(config, "problem_type", None) != "regression" and getattr(config, "num_labels", 0) >= 2
 
 
-def load_model(path: Path, auto_class: Any, config: Any) -> tuple["torch.nn.Module", set[str]]:
-    """Load the weights in float32.
+def load_model(
+    path: Path, auto_class: Any, config: Any, options: Options = LOCAL
+) -> tuple["torch.nn.Module", set[str]]:
+    """Load the weights in float32: safetensors, else pickles that are checked here before Transformers reads them.
 
     Returns:
         The module in evaluation mode, and the names of its weights that the files do not hold.
@@ -109,10 +128,12 @@ def load_model(path: Path, auto_class: Any, config: Any) -> tuple["torch.nn.Modu
     import torch
     from safetensors import SafetensorError
 
-    options = {**LOCAL, "use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
+    weights = folder_weights(path)
+    plain = weights is not None and any(file.suffix == ".safetensors" for file in weights.files)
+    chosen = {**options, "use_safetensors": plain, "output_loading_info": True, "dtype": torch.float32}
     try:
         with failures_as_model_errors(path, "weights"):
-            model, report = auto_class.from_pretrained(path, config=config, ignore_mismatched_sizes=True, **options)
+            model, report = auto_class.from_pretrained(path, config=config, ignore_mismatched_sizes=True, **chosen)
     except SafetensorError as error:
         raise ModelError(
             f"{path.name} needs readable safetensors. Got {one_line(error)!r}. Download it again."

@@ -11,6 +11,7 @@ from neuralrank.formats._torch_module import check_layers, one_line, to_array, t
 from neuralrank.formats._transformers_loading import (
     FAILURES,
     LOCAL,
+    Options,
     check_complete,
     failures_as_model_errors,
     is_labelled,
@@ -28,22 +29,25 @@ PROBE_TEXTS = ("a", "two words and then some more of them")
 """Tells which hidden states have one row per token, as models that shorten the sequence inside do not."""
 
 
-def text_encoder(path: Path, device: "torch.device") -> "TextEncoder":
+def text_encoder(path: Path, device: "torch.device", options: Options = LOCAL) -> "TextEncoder":
     """Load the model and the tokenizer of a folder; of an encoder-decoder model, the encoder alone."""
     from transformers import AutoModel
 
     with quiet_transformers():
-        config = load_config(path)
-        whole = _load_classifier(path, config)
-        model, missing = load_model(path, AutoModel, config) if whole is None else (whole.base_model, set())
+        config = load_config(path, options)
+        whole = _load_classifier(path, config, options)
+        if whole is None:
+            model, missing = load_model(path, AutoModel, config, options)
+        else:
+            model, missing = whole.base_model, set()
         part, prefix = _encoder_part(model)
         check_complete(path, part, prefix, missing, unused=("pooler.",))
-        tokenizer = TextProcessor(path, part, config)
+        tokenizer = TextProcessor(path, part, config, options)
         encoder = TextEncoder(part.to(device), whole.to(device) if whole is not None else None, tokenizer, device)
     return encoder
 
 
-def _load_classifier(path: Path, config: Any) -> Any:
+def _load_classifier(path: Path, config: Any, options: Options) -> Any:
     """Return the model with its classifier; None if it has none, or not all weights of it are stored and fit."""
     from transformers import MODEL_MAPPING, AutoModelForSequenceClassification
 
@@ -52,7 +56,7 @@ def _load_classifier(path: Path, config: Any) -> Any:
         return None
     try:
         whole: Any
-        whole, missing = load_model(path, AutoModelForSequenceClassification, config)
+        whole, missing = load_model(path, AutoModelForSequenceClassification, config, options)
     except ModelError:
         return None  # loading the model without its classifier says what else is wrong
     # some classifiers stand on another network than the model that gives the features
@@ -76,11 +80,11 @@ class TextProcessor:
     Padded to the longest text of the batch; `padding` "max_length" pads to the longest input instead.
     """
 
-    def __init__(self, path: Path, model: "torch.nn.Module", config: Any) -> None:
+    def __init__(self, path: Path, model: "torch.nn.Module", config: Any, options: Options = LOCAL) -> None:
         from transformers import AutoTokenizer
 
         with failures_as_model_errors(path, "tokenizer"):
-            self._tokenizer = AutoTokenizer.from_pretrained(path, config=config, **LOCAL)
+            self._tokenizer = AutoTokenizer.from_pretrained(path, config=config, **options)
         self._tokenizer.padding_side = "right"
         self._tokenizer.truncation_side = "right"
         self._filler = _filler_id(self._tokenizer, path)

@@ -1,6 +1,7 @@
-"""A Hugging Face Transformers model: `config.json`, safetensors, and its own tokenizer or image processor.
+"""A Hugging Face Transformers model: `config.json`, its weights, and its own tokenizer or image processor.
 
-Image and text models. Nothing is downloaded, no program of the folder runs, no pickle is read.
+Image and text models. Nothing is downloaded. Pickled weights are checked before they are read. A program of the folder
+runs only where the user trusts the model.
 """
 
 from pathlib import Path
@@ -9,6 +10,7 @@ from neuralrank.errors import ModelError
 from neuralrank.formats import checkpoint_format
 from neuralrank.formats._torch_module import import_for, prepare_torch
 from neuralrank.formats._transformers_files import describe_folder
+from neuralrank.formats._transformers_loading import LOCAL, TRUSTED, prepare_code
 from neuralrank.types import Encoder, ModelFacts
 
 
@@ -16,7 +18,7 @@ def describe(path: Path) -> ModelFacts | None:
     """Say what the folder holds, None if it is not a Transformers folder.
 
     Raises:
-        ModelError: it is one and is damaged, needs program code it brings along, or has its weights as pickles.
+        ModelError: it is one and is damaged, names a download, or has pickles that do more than make tensors.
     """
     return describe_folder(path)
 
@@ -36,14 +38,18 @@ def transformers_folder(path: Path, facts: ModelFacts, *, n_threads: int = 0) ->
     """
     import_for("transformers_folder", "transformers", "transformers")
     device = prepare_torch(n_threads)
+    options = LOCAL
+    if facts.needs_trust is not None:  # whoever calls has asked the user
+        prepare_code()
+        options = TRUSTED
     if facts.modality == "image":
         from neuralrank.formats._transformers_image import image_encoder
 
-        return image_encoder(path, device)
+        return image_encoder(path, device, options)
     if facts.modality == "text":
         from neuralrank.formats._transformers_text import text_encoder
 
-        return text_encoder(path, device)
+        return text_encoder(path, device, options)
     raise ModelError(
         f"{path.name} needs to be an image or text model. Got {facts.modality or 'neither'}: {facts.architecture}. "
         "Choose another model."
