@@ -85,14 +85,23 @@ def test_a_folder_without_models_lists_nothing(tmp_path):
     assert listed(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["m.pt", "m.pth", "m.bin", "m.pkl", "m.pickle", "m.ckpt", "m.joblib", "M.PT"])
+@pytest.mark.parametrize("name", ["m.pkl", "m.pickle", "m.joblib"])
 def test_a_pickle_is_listed_and_refused_with_the_way_out(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x80\x04.")
     (failure,) = listed(tmp_path)
     assert (failure.model_id, failure.stage) == (f"folder:{name}", "list")
-    assert failure.error.startswith(
-        f"{name} needs to be safetensors, torch.export (.pt2) or ONNX. "
-        "Got a pickle, and loading a pickle runs code from the file. Convert it where you trust it, for example with "
+    assert name in failure.error
+
+
+@pytest.mark.parametrize("name", ["m.pt", "m.pth", "m.bin", "m.ckpt", "M.PT"])
+def test_what_torch_did_not_write_is_listed_and_refused_with_the_way_out(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x80\x04.")
+    (failure,) = listed(tmp_path)
+    assert (failure.model_id, failure.stage) == (f"folder:{name}", "list")
+    assert failure.error == (
+        f"{name} needs to be a file that torch.save or torch.jit.save wrote. Got another one, and if it is a pickle, "
+        "loading it runs code from the file. Convert it where you trust it, for example with "
+        "torch.onnx.export(model, image, 'model.onnx') or model.save_pretrained(folder)."
     )
 
 
@@ -107,7 +116,8 @@ def test_weights_without_a_config_are_refused(tmp_path):
     (failure,) = listed(tmp_path)
     assert failure.error == (
         "model.safetensors needs the config.json of its architecture beside it. Got weights alone. "
-        "Put the config.json of Transformers or timm into the same folder, or export the model to ONNX."
+        "Put the config.json of Transformers or timm into the same folder, or write a card 'model.json' that names it, "
+        'for example: {"architecture": "timm:resnet18"}'
     )
 
 

@@ -27,6 +27,13 @@ _LIBRARIES = {
     "skops_file": "sklearn",
     "sklearn_pickle": "sklearn",
 }
+_LIBRARIES = {
+    "onnx": "onnx",
+    "torch_export": "pytorch",
+    "torchscript": "pytorch",
+    "state_dict": "pytorch",
+    "trusted_module": "pytorch",
+}
 _CLASSIFIES = {"image": "image-classification", "text": "text-classification", "audio": "audio-classification"}
 
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-LOADED = {".onnx", ".pt2", ".keras", ".skops"}
+LOADED = {".onnx", ".pt2", ".torchscript", ".keras", ".skops"}
 PICKLES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib"}
 OTHERS = {
     ".tflite",
@@ -23,23 +23,29 @@ _TRAINING_STATE = re.compile(
 
 def is_pickle(path: Path) -> bool:
     """Say whether the file is a pickled model by its name; the state of an interrupted training is none."""
-    return path.suffix.lower() in PICKLES and not _TRAINING_STATE.fullmatch(path.name)
+    return path.suffix.lower() in PICKLES and not is_training_state(path)
+
+
+def is_training_state(path: Path) -> bool:
+    """Say whether the file is what an interrupted training left, and no model."""
+    return _TRAINING_STATE.fullmatch(path.name) is not None
 
 
 def refusal(path: Path) -> str | None:
     """Return why a model file that no format claims is not loaded, None if it is no model file."""
     suffix = path.suffix.lower()
     if is_pickle(path):
-        how = "torch.onnx.export(model, image, 'model.onnx') or model.save_pretrained(folder)"
         if suffix in (".pkl", ".pickle", ".joblib"):
+            need = "to be safetensors, torch.export (.pt2) or ONNX"
+            got = "a pickle, and loading a pickle runs code from the file"
             how = (
                 "skops.io.dump(model, 'model.skops') for scikit-learn or torch.onnx.export(model, image, 'model.onnx')"
             )
-        return (
-            f"{path.name} needs to be safetensors, torch.export (.pt2) or ONNX. "
-            "Got a pickle, and loading a pickle runs code from the file. "
-            f"Convert it where you trust it, for example with {how}."
-        )
+        else:
+            need = "to be a file that torch.save or torch.jit.save wrote"
+            got = "another one, and if it is a pickle, loading it runs code from the file"
+            how = "torch.onnx.export(model, image, 'model.onnx') or model.save_pretrained(folder)"
+        return f"{path.name} needs {need}. Got {got}. Convert it where you trust it, for example with {how}."
     if suffix == ".safetensors":
         if (path.parent / "config.json").is_file():
             return (
@@ -48,7 +54,9 @@ def refusal(path: Path) -> str | None:
             )
         return (
             f"{path.name} needs the config.json of its architecture beside it. Got weights alone. "
-            "Put the config.json of Transformers or timm into the same folder, or export the model to ONNX."
+            "Put the config.json of Transformers or timm into the same folder, or write a card "
+            f"{path.with_suffix('.json').name!r} that names it, for example: "
+            '{"architecture": "timm:resnet18"}'
         )
     if suffix in (".h5", ".hdf5"):
         return (

@@ -13,7 +13,7 @@ from pathlib import Path
 from neuralrank import registry
 from neuralrank.entries import Unchanged
 from neuralrank.errors import MissingExtraError, ModelError
-from neuralrank.sources._refused import LOADED, is_pickle, refusal
+from neuralrank.sources._refused import LOADED, is_pickle, is_training_state, refusal
 from neuralrank.sources._stamps import Watch, Watcher
 from neuralrank.types import Failure, Format, ModelFacts, ModelRecord
 
@@ -105,7 +105,11 @@ class Walk:
             if reason is not None or path.suffix.lower() in LOADED or (path.is_dir() and path.is_symlink()):
                 return self.failure(path, trap)
             return None
+        if is_training_state(path):
+            return None
         described = self.described(path)
+        if isinstance(described, Failure) and is_pickle(path):  # known by its content, and listed with what it lacks
+            return Refused(name=self.name(path), files=(path,), error=described.error)
         if described is not None or reason is None:
             return described
         return Refused(name=self.name(path), files=(path,), error=reason)
