@@ -195,9 +195,9 @@ FAULTS = (
     ),
     pytest.param(
         bad_models.pickle_file, "list",
-        "old.pth needs to be safetensors, torch.export (.pt2) or ONNX. Got a pickle, and loading a pickle runs code "
-        "from the file. Convert it where you trust it, for example with torch.onnx.export(model, image, 'model.onnx') "
-        "or model.save_pretrained(folder).",
+        "old.pth needs to be a file that torch.save or torch.jit.save wrote. Got another one, and if it is a pickle, "
+        "loading it runs code from the file. Convert it where you trust it, for example with "
+        "torch.onnx.export(model, image, 'model.onnx') or model.save_pretrained(folder).",
         id="pickle",
     ),
     pytest.param(
