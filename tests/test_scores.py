@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neuralrank import registry, scores
-from neuralrank.features import Features
+from neuralrank.features import Cost, Features
 from neuralrank.probe import read_probe
 from neuralrank.readers._open import open_target
 from neuralrank.scores import Wanted, score_model
@@ -25,7 +25,16 @@ def probe():
 def features():
     rng = np.random.default_rng(1)
     values = (np.eye(3)[np.arange(60) % 3] + rng.normal(size=(60, 3))).astype(np.float32)
-    return Features(values=values, key="k", layer="last", extract_seconds=1.0, cached=False, warnings=())
+    return Features(
+        values=values,
+        key="k",
+        rows_key="k",
+        layer="last",
+        extract_seconds=1.0,
+        cached=False,
+        warnings=(),
+        cost=Cost(),
+    )
 
 
 def wanted(*names, ordering=None, seed=0):

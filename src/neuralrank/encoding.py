@@ -1,8 +1,9 @@
-"""In the worker process: load one model, run it over the decoded samples, and write rows of features and logits."""
+"""In the worker process: load one model, run it over decoded samples, and log rows of features and logits."""
 
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from neuralrank import registry
 from neuralrank.errors import ModelError, OutputError
 from neuralrank.probe import open_samples
+from neuralrank.storage.batch_log import BatchLog
 from neuralrank.types import Batch, Encoder, Hidden, ImagePreprocessing, ModelFacts, Sample
 
 MAX_FEATURES = 65_536
@@ -33,41 +35,67 @@ def list_layers_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[st
 
 
 def extract_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
-    """Load one model, run it over the decoded samples once, and write what `out` asks for: features, logits or both."""
+    """Load one model, run it over some of the decoded samples, and log each batch of what `kinds` asks for.
+
+    The rows of the log are counted among the samples that `rows` names.
+    """
     send({"stage": "load"})
-    samples = open_samples(Path(payload["samples"]))
+    every_sample = open_samples(Path(payload["samples"]))
+    samples = [every_sample[row] for row in payload["rows"]]
     encoder = _load(payload)
-    files = payload["out"]
-    run = _Pass(
-        encoder=encoder,
-        layer=_checked_layer(encoder, payload["layer"]) if "features" in files else None,
-        head=encoder.head_layer if "logits" in files else None,
-        n_samples=len(samples),
-        n_labels=payload["n_labels"],
-    )
-    head = run.head
-    send({"stage": "extract", "n_done": 0})
-    start = time.perf_counter()
-    _encode_all(run, samples, payload["modality"], send)
-    seconds = time.perf_counter() - start
-    for kind, rows in (("features", run.features), ("logits", run.logits)):
-        if kind in files and rows is not None:
-            _write(Path(files[kind]), rows)
+    kinds = payload["kinds"]
+    with _opened_log(Path(payload["log"])) as log:
+        run = _Pass(
+            encoder=encoder,
+            log=log,
+            layer=_checked_layer(encoder, payload["layer"]) if "features" in kinds else None,
+            head=encoder.head_layer if "logits" in kinds else None,
+            n_labels=payload["n_labels"],
+        )
+        head = run.head
+        send({"stage": "extract", "n_done": 0})
+        start = time.perf_counter()
+        start_seconds = time.monotonic() - payload["began"]  # one clock for all processes of a machine
+        _encode_all(run, samples, payload["modality"], send)
+        seconds = time.perf_counter() - start
     return {
         "layer": run.layer,
+        "start_seconds": start_seconds,
+        "n_starts": 1,
         "extract_seconds": seconds,
+        "n_extracted": len(samples),
+        "peak_bytes": _peak_bytes(),
         "warnings": list(encoder.warnings),
-        "head": {"layer": head, "given": run.logits is not None, "warnings": run.problems, "final": not run.failed},
+        "head": {
+            "layer": head,
+            "given": run.head is not None and run.n_logits is not None,
+            "warnings": run.problems,
+            "final": not run.failed,
+        },
     }
 
 
-def _write(file: Path, rows: NDArray[np.float32]) -> None:
+def _opened_log(path: Path) -> BatchLog:
     try:
-        np.save(file, rows, allow_pickle=False)
+        return BatchLog(path)
     except OSError as error:
-        raise OutputError(
-            f"Features need room in {str(file.parent)!r}. Got: {error.strerror or error}. Set TMPDIR to another folder."
-        ) from error
+        raise _no_room(path, error) from error
+
+
+def _no_room(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"Features need room in {str(path.parent)!r}. Got: {error.strerror or error}. "
+        "Free some space, or name another folder with --cache-dir."
+    )
+
+
+def _peak_bytes() -> int | None:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _load(payload: Mapping[str, Any]) -> Encoder:
@@ -94,38 +122,44 @@ def _checked_layer(encoder: Encoder, layer: str | None) -> str:
 
 @dataclass(kw_only=True)
 class _Pass:
-    """One pass over the samples: rows of features, of logits, or of both from the same forward passes.
+    """One pass over samples: rows of features, of logits, or of both from the same forward passes.
 
     What is wrong with the logits never spoils the features: the pass goes on without the head, and says why.
     """
 
     encoder: Encoder
+    log: BatchLog
     layer: str | None
     head: str | None
-    n_samples: int
     n_labels: int
     """How many label names the model has; 0 if it has none."""
-    features: NDArray[np.float32] | None = None
-    logits: NDArray[np.float32] | None = None
+    n_features: int | None = None
+    n_logits: int | None = None
     problems: tuple[str, ...] = ()
     failed: bool = False
     """The forward pass with the head failed, which another run may not."""
 
     def run(self, rows: NDArray[np.int64], batch: Batch, pool: Callable[[Hidden], NDArray[np.float32]]) -> None:
-        """Run one batch and put its rows where they belong."""
+        """Run one batch and write down its rows."""
         hidden = self._encode(batch)
         if self.layer is not None:
             pooled = pool(hidden[self.layer])
-            if self.features is None:
-                self.features = np.empty((self.n_samples, _checked_width(pooled, self.layer)), dtype=np.float32)
-            if pooled.shape != (len(rows), self.features.shape[1]):
+            if self.n_features is None:
+                self.n_features = _checked_width(pooled, self.layer)
+            if pooled.shape != (len(rows), self.n_features):
                 raise ModelError(
-                    f"Layer {self.layer!r} needs to give one row of {self.features.shape[1]} features per sample. "
+                    f"Layer {self.layer!r} needs to give one row of {self.n_features} features per sample. "
                     f"Got {pooled.shape} for a batch of {len(rows)}. Choose another --layer."
                 )
-            self.features[rows] = pooled
+            self._write("features", rows, pooled)
         if self.head is not None:
             self._put_logits(rows, hidden[self.head].values)
+
+    def _write(self, kind: str, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        try:
+            self.log.append(kind, rows, np.asarray(values, dtype=np.float32))
+        except OSError as error:
+            raise _no_room(self.log.path, error) from error
 
     def _encode(self, batch: Batch) -> Mapping[str, Hidden]:
         wanted = [name for name in (self.layer, self.head) if name is not None]
@@ -143,16 +177,16 @@ class _Pass:
         long = [size for size in values.shape[1:] if size != 1]
         width = long[0] if len(long) == 1 else 0
         fits = 2 <= width <= MAX_FEATURES and self.n_labels in (0, width) and values.dtype.kind == "f"
-        if self.logits is None and fits:
-            self.logits = np.empty((self.n_samples, width), dtype=np.float32)
-        if not fits or self.logits is None or (len(rows), width) != (len(values), self.logits.shape[1]):
+        if self.n_logits is None and fits:
+            self.n_logits = width
+        if not fits or (len(rows), width) != (len(values), self.n_logits):
             needed = f"{self.n_labels:,}" if self.n_labels else f"2 to {MAX_FEATURES:,}"
             self._leave_head(f"Layer {self.head!r} needs {needed} logits per sample. Got shape {values.shape}.")
         else:
-            self.logits[rows] = values.reshape(len(rows), width)
+            self._write("logits", rows, values.reshape(len(rows), width))
 
     def _leave_head(self, reason: str) -> None:
-        self.head, self.logits, self.problems = None, None, (f"{HEAD_UNUSABLE} {reason}",)
+        self.head, self.problems = None, (f"{HEAD_UNUSABLE} {reason}",)
 
 
 def _encode_all(

@@ -1,7 +1,7 @@
-"""Run a model over the probe in a worker process, pool its hidden states to features, and keep them.
+"""Run a model over samples of the probe in a worker process, pool its hidden states to features, and keep them.
 
-Features are kept by content: model files, layer, preprocessing and the decoded samples. Asking again for what is
-known starts no worker.
+Features are kept by content, row by row: model files, layer, preprocessing and the decoded sample. Only what is not
+known is run, and asking again for what is known starts no worker.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import os
 import tempfile
 import threading
-import uuid
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +23,9 @@ from neuralrank import encoding
 from neuralrank.encoding import HEAD_UNUSABLE
 from neuralrank.engines.worker_process import JobOutcome, worker_process
 from neuralrank.errors import OutputError
-from neuralrank.probe import Probe, write_samples
+from neuralrank.probe import Probe, Rung, write_samples
 from neuralrank.storage.feature_cache import FeatureCache, cache_key
+from neuralrank.storage.feature_rows import FeatureRows, PassRows, Unfinished, feature_rows
 from neuralrank.types import (
     Failure,
     ModelRecord,
@@ -67,30 +68,81 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """The features of one model on the probe."""
+    """The features of one model on the samples of one rung."""
 
     values: NDArray[np.float32]
     """Shape (n_samples, n_features), finite."""
     key: str
     """Identifies them by what they were made from."""
+    rows_key: str
+    """Under which the rows of the model are kept, whatever the samples."""
     layer: str
     extract_seconds: float
+    """What these samples took when they were run."""
     cached: bool
     """True if they were known; the logits may have been made all the same."""
     warnings: tuple[str, ...]
+    cost: Cost
     logits: NDArray[np.float32] | None = None
     """Shape (n_samples, n_source_classes), finite: what the model's own classifier gives, before any softmax.
 
     None where they were not asked for, or the model has no classifier that can be used.
     """
 
+    def of(self, rung: Rung, within: Rung) -> Features:
+        """Return the features of a smaller rung."""
+        rows = np.searchsorted(within.rows, rung.rows)
+        return dataclasses.replace(
+            self,
+            values=self.values[rows],
+            key=_part_key(self.rows_key, rung),
+            logits=None if self.logits is None else self.logits[rows],
+            extract_seconds=self.extract_seconds * len(rung) / len(within),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
-class _Logits:
-    """The logits of one model; None where it has none that can be used, with the reason if it has a classifier."""
+class Cost:
+    """What running a model takes, as it was measured when it ran; None: it was not."""
 
-    values: NDArray[np.float32] | None = None
-    warnings: tuple[str, ...] = ()
+    start_seconds: float | None = None
+    """To start a worker and load the model."""
+    seconds_per_sample: float | None = None
+    peak_bytes: int | None = None
+    """Most memory that its worker held."""
+    n_passes: int = 0
+    """Samples run by this call, those that were known left out."""
+    run_seconds: float = 0.0
+    """What they took in this call, the start included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """What is known of the rows of one kind; NaN where a row is not."""
+
+    values: NDArray[np.float32]
+    known: NDArray[np.bool_]
+    width: int | None
+    """0: the model is known to have none."""
+    metadata: Mapping[str, Any]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing has to be run for them."""
+        return not self.is_usable or (bool(self.known.all()) and "layer" in self.metadata)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the model has such rows; one with NaN on any sample has not, whatever is known of others."""
+        return self.width != 0 and self.metadata.get("usable", True)
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Which rows have to be run."""
+        if self.is_complete:
+            return np.zeros(len(self.known), dtype=np.bool_)
+        # After a kill all rows may be there, and nobody wrote down of which layer: the next run says it.
+        return np.arange(len(self.known)) == 0 if self.known.all() else ~self.known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +156,12 @@ class Extraction:
     """Ids of models that may run code of their own, inside the same walls as all others."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set it to end the models that are running."""
+    walls: dict[str, str] = field(default_factory=dict)
+    """What stood around the workers that ran: 'on', or why not."""
     _scratch: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _not_kept: list[str] = field(default_factory=list)
+    """Why features of this run are lost at its end, in one sentence; empty while they are kept."""
 
     def __enter__(self) -> Extraction:
         """Return itself."""
@@ -123,7 +179,9 @@ class Extraction:
         with self._lock:
             if not self._scratch:
                 folder = _scratch_folder()
-                write_samples(self.probe, Path(folder.name))
+                samples = Path(folder.name) / "samples"
+                samples.mkdir()
+                write_samples(self.probe, samples)
                 self._scratch.append(folder)
             return Path(self._scratch[0].name)
 
@@ -131,42 +189,39 @@ class Extraction:
         self,
         record: ModelRecord,
         *,
+        rung: Rung | None = None,
         layer: str | None = None,
         head: bool = False,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> Features | Failure:
-        """Return the features of one model, from the cache or by running it.
+        """Return the features of one model, from the cache or by running it on the samples that are not known.
 
         Args:
             record: the model.
+            rung: the samples; None for the whole probe.
             layer: name of a layer, None for the model's own feature layer.
             head: return the logits of the model's own classifier too, from the same forward pass. A model without
                 a usable one is no failure.
-            on_progress: called with the number of samples done.
+            on_progress: called with the number of samples done, those that were known among them.
 
         Raises:
             OutputError: the scratch folder cannot be written.
         """
-        key, head_key = self._key(record, "features", layer), self._key(record, "logits", None)
-        features = self._kept_features(key)
-        logits = self._kept_logits(head_key) if head else _Logits()
-        wanted = [kind for kind, known in (("features", features), ("logits", logits)) if known is None]
-        if wanted:
-            # not the keys: copies of one model may run side by side
-            files = {kind: self.scratch / f"{uuid.uuid4().hex}.npy" for kind in wanted}
-            options = {"layer": layer, "out": {kind: str(file) for kind, file in files.items()}}
-            outcome = self._run("extract_in_worker", record, options, on_progress)
-            if features is None:
-                made = self._collect(record, key, files["features"], outcome)
-                if isinstance(made, Failure):
-                    return made
-                features = made
-            if logits is None:
-                logits = self._collect_logits(record, head_key, files["logits"], outcome)
-        assert features is not None
-        assert logits is not None
-        warnings = tuple(dict.fromkeys((*features.warnings, *logits.warnings)))
-        return dataclasses.replace(features, logits=logits.values, warnings=warnings)
+        rung = rung or Rung(probe=self.probe, rows=np.arange(len(self.probe)))
+        keys = {"features": self._key(record, "features", layer)}
+        if head:
+            keys["logits"] = self._key(record, "logits", None)
+        for key in keys.values():
+            self._rows_store.adopt(key)
+        known = {kind: self._known(key, rung) for kind, key in keys.items()}
+        cached, cost = known["features"].is_complete, Cost()
+        problems: tuple[str, ...] = ()
+        if not all(rows.is_complete for rows in known.values()):
+            ran = self._complete(record, keys, known, rung, layer, on_progress)
+            if isinstance(ran, Failure):
+                return ran
+            known, cost, problems = ran
+        return self._together(keys["features"], known, rung, cost=cost, cached=cached, problems=problems)
 
     def layers(self, record: ModelRecord) -> tuple[tuple[str, ...], str] | Failure:
         """Return the layers of one model that can be chosen, and its default; runs no forward pass."""
@@ -175,62 +230,143 @@ class Extraction:
             return _failure(record, outcome)
         return tuple(outcome.result["layers"]), str(outcome.result["feature_layer"])
 
-    def _kept_features(self, key: str) -> Features | None:
-        values, metadata = self._kept(key)
-        if values is None:
-            return None
-        return Features(
-            values=values,
-            key=key,
-            layer=metadata["layer"],
-            extract_seconds=metadata["extract_seconds"],
-            cached=True,
-            warnings=tuple(metadata["warnings"]),
-        )
+    def known_cost(self, record: ModelRecord, layer: str | None = None) -> tuple[Cost, int]:
+        """Return what running a model took before, and of how many samples of the probe its features are known."""
+        rows = self._rows_store.read(self._key(record, "features", layer), self.probe.digests)
+        return _cost(rows.metadata), int(np.count_nonzero(rows.known))
 
-    def _kept_logits(self, key: str) -> _Logits | None:
-        values, metadata = self._kept(key)
-        if values is None:
-            return None
-        return _Logits(values=values if values.shape[1] else None, warnings=tuple(metadata["warnings"]))
+    # --- known rows ----------------------------------------------------------------------------------------------
 
-    def _kept(self, key: str) -> tuple[NDArray[np.float32] | None, Mapping[str, Any]]:
-        found = self.cache.get(key) if self.cache else None
-        return found if found is not None and len(found[0]) == len(self.probe) else (None, {})
+    @property
+    def _rows_store(self) -> FeatureRows:
+        if self.cache is not None and not self._not_kept:
+            return feature_rows(self.cache.folder)
+        return feature_rows(self.scratch / "kept")
 
-    def _keep(self, key: str, values: NDArray[np.float32], metadata: Mapping[str, Any]) -> tuple[str, ...]:
-        """Keep an array if there is a cache, and say so if it could not be kept."""
-        if self.cache is None:
-            return ()
-        try:
-            self.cache.put(key, values, metadata)
-        except OutputError as error:
-            return (str(error),)
-        return ()
+    def _known(self, key: str, rung: Rung) -> _Rows:
+        found = self._rows_store.read(key, rung.probe.digests)
+        return _Rows(values=found.values, known=found.known, width=found.width, metadata=found.metadata)
 
     def _key(self, record: ModelRecord, kind: str, layer: str | None) -> str:
         preprocessing = record.facts.preprocessing
         return cache_key(
-            kind=kind,
+            kind=f"rows of {kind}",
             version=VERSION,
             model=record.content_hash,
             format=record.facts.format,
             preprocessing=dataclasses.asdict(preprocessing) if preprocessing else None,
             layer=(layer or record.facts.feature_layer) if kind == "features" else None,
-            probe=self.probe.digest,
         )
 
+    def _together(
+        self,
+        key: str,
+        known: Mapping[str, _Rows],
+        rung: Rung,
+        *,
+        cost: Cost,
+        cached: bool,
+        problems: tuple[str, ...],
+    ) -> Features:
+        features, logits = known["features"], known.get("logits")
+        said = [rows.metadata.get("warnings", []) for rows in known.values()]
+        measured = _cost(features.metadata)
+        return Features(
+            values=features.values,
+            key=_part_key(key, rung),
+            rows_key=key,
+            layer=features.metadata["layer"],
+            extract_seconds=(measured.seconds_per_sample or 0.0) * len(rung),
+            cached=cached,
+            warnings=tuple(
+                dict.fromkeys([*(sentence for part in said for sentence in part), *problems, *self._not_kept])
+            ),
+            logits=logits.values if logits is not None and logits.is_usable and logits.known.all() else None,
+            cost=dataclasses.replace(measured, n_passes=cost.n_passes, run_seconds=cost.run_seconds),
+        )
+
+    # --- running -------------------------------------------------------------------------------------------------
+
+    def _complete(
+        self,
+        record: ModelRecord,
+        keys: Mapping[str, str],
+        known: Mapping[str, _Rows],
+        rung: Rung,
+        layer: str | None,
+        on_progress: Callable[[int], None],
+    ) -> tuple[dict[str, _Rows], Cost, tuple[str, ...]] | Failure:
+        """Run the model on the samples that are not known, and keep what it makes of them."""
+        wanted = [kind for kind, rows in known.items() if not rows.is_complete]
+        missing = np.flatnonzero(np.any([known[kind].missing for kind in wanted], axis=0))
+        digests = np.array(rung.probe.digests)[missing]
+        missing = missing[np.sort(np.unique(digests, return_index=True)[1])]  # copies are run once
+        n_before = len(rung) - len(missing)
+        with self._begin({kind: keys[kind] for kind in wanted}, [rung.probe.digests[row] for row in missing]) as ours:
+            options = {
+                "layer": layer,
+                "rows": rung.rows[missing].tolist(),
+                "kinds": wanted,
+                "log": str(ours.log),
+            }
+            outcome = self._run(
+                "extract_in_worker",
+                record,
+                options,
+                lambda n_done: on_progress(min(n_before + n_done, len(rung))),
+                work=ours.work,
+                n_total=len(missing),
+            )
+            widths = {kind: known[kind].width for kind in wanted}
+            made = _made(record, widths, outcome, ours, len(missing))
+            if isinstance(made, Failure):
+                return made
+            rows, metadata, problems = made
+            try:
+                ours.finish(metadata)
+                if "logits" in metadata and "logits" not in rows:  # known to have none
+                    self._rows_store.add(keys["logits"], (), np.empty((0, 0), dtype=np.float32), metadata["logits"])
+            except OutputError as error:
+                self._leave_cache(error)
+        joined = {
+            kind: _joined(before, rows.get(kind), metadata.get(kind, {}), missing, rung) if kind in wanted else before
+            for kind, before in known.items()
+        }
+        told = metadata["features"] if "features" in metadata else metadata.get("logits", {})
+        seconds = told.get("extract_seconds", 0.0) + told.get("start_seconds", 0.0)
+        return joined, Cost(n_passes=len(missing), run_seconds=seconds), problems
+
+    def _begin(self, keys: Mapping[str, str], digests: list[str]) -> Unfinished:
+        try:
+            return self._rows_store.begin(keys, digests, {})
+        except OutputError as error:
+            self._leave_cache(error)
+            return self._rows_store.begin(keys, digests, {})
+
+    def _leave_cache(self, error: OutputError) -> None:
+        """Keep features in the scratch folder for the rest of the run, and say why."""
+        self._not_kept[:] = self._not_kept or [str(error)]
+
     def _run(
-        self, function: str, record: ModelRecord, options: Mapping[str, Any], on_progress: Callable[[int], None]
+        self,
+        function: str,
+        record: ModelRecord,
+        options: Mapping[str, Any],
+        on_progress: Callable[[int], None],
+        *,
+        work: Path | None = None,
+        n_total: int | None = None,
     ) -> JobOutcome:
+        samples = self.scratch / "samples"
         payload = {
             "format": record.facts.format,
             "path": str(record.path),
-            "samples": str(self.scratch),
+            "samples": str(samples),
             "modality": self.probe.target.modality,
             "n_labels": len(record.facts.label_names or ()),
             "n_threads": self.limits.threads_each,
             "trusted": record.model_id in self.trusted,
+            "began": time.monotonic(),
             **options,
         }
         outcome = worker_process(
@@ -242,58 +378,101 @@ class Extraction:
             scratch=self.scratch,
             on_message=lambda message: on_progress(int(message.get("n_done", 0))),
             stop=self.stop,
+            readable=[record.path, *record.facts.files, samples],
+            writable=[] if work is None else [work],
+            n_total=n_total,
         )
+        for wall in outcome.walls:
+            self.walls.setdefault(wall.name, wall.state if wall.state == "on" else f"{wall.state}: {wall.why}")
         if outcome.result is None and issubclass(outcome.kind, OutputError):
             raise outcome.kind(outcome.error)
         return outcome
 
-    def _collect(self, record: ModelRecord, key: str, file: Path, outcome: JobOutcome) -> Features | Failure:
-        """Check the features that the worker wrote, and keep them."""
-        result = outcome.result
-        if result is None:
+
+_Made = tuple[dict[str, PassRows], dict[str, dict[str, Any]], tuple[str, ...]]
+
+
+def _made(
+    record: ModelRecord, wanted: Mapping[str, int | None], outcome: JobOutcome, ours: Unfinished, n_missing: int
+) -> _Made | Failure:
+    """Check the rows that the worker wrote: return them, what to keep with them, and what is wrong with the logits.
+
+    A pass with the head that failed is not remembered: it may have met a limit that the next one does not.
+    """
+    found = {kind: ours.rows(kind) for kind in wanted}
+    rows = {kind: part for kind, part in found.items() if part is not None}
+    for kind, found_rows in rows.items():
+        width = found_rows.values.shape[1]
+        if (wanted[kind] or width) != width:
+            error = f"The model needs to give {wanted[kind]} {kind}, as for other samples. Got {width}."
+            return Failure(model_id=record.model_id, stage="extract", error=error)
+    result = outcome.result
+    if result is None:
+        if "features" in wanted:
             return _failure(record, outcome)
-        values = _taken(file)
-        layer, seconds = str(result["layer"]), float(result["extract_seconds"])
-        warnings = tuple(result["warnings"])
-        n_bad = _n_not_finite(values)
-        if n_bad:
+        return {}, {}, (f"{HEAD_UNUSABLE} {outcome.error}",)
+    times = {name: result[name] for name in ("start_seconds", "extract_seconds", "n_extracted", "n_starts")}
+    common = {**times, "model_id": record.model_id, "peak_bytes": result["peak_bytes"]}
+    metadata: dict[str, dict[str, Any]] = {}
+    if "features" in wanted:
+        part, layer = rows.get("features"), result["layer"]
+        n_rows = 0 if part is None else len(part.places)
+        if part is None or n_rows < n_missing:
+            error = f"Features need a row for each of {n_missing:,} samples. Got {n_rows:,} rows from the worker."
+            return Failure(model_id=record.model_id, stage="extract", error=error)
+        if n_bad := _n_not_finite(part.values):
             error = (
-                f"Features need to be finite. Got NaN or infinity for {n_bad:,} of {len(values):,} samples "
+                f"Features need to be finite. Got NaN or infinity for {n_bad:,} of {n_rows:,} samples "
                 f"at layer {layer!r}. The weights may be damaged; choose another --layer or another copy."
             )
             return Failure(model_id=record.model_id, stage="extract", error=error)
-        metadata = {
-            "layer": layer,
-            "extract_seconds": seconds,
-            "warnings": warnings,
-            "model_id": record.model_id,
-        }
-        warnings = (*warnings, *self._keep(key, values, metadata))
-        return Features(values=values, key=key, layer=layer, extract_seconds=seconds, cached=False, warnings=warnings)
-
-    def _collect_logits(self, record: ModelRecord, key: str, file: Path, outcome: JobOutcome) -> _Logits:
-        """Check the logits that the worker wrote, and keep them, or that the model has none that can be used.
-
-        A pass that failed is not remembered: it may have met a limit that the next one does not.
-        """
-        if outcome.result is None:
-            return _Logits(warnings=(f"{HEAD_UNUSABLE} {outcome.error}",))
-        head = outcome.result["head"]
-        warnings, values = tuple(head["warnings"]), _taken(file) if head["given"] else None
-        if values is not None and (n_bad := _n_not_finite(values)):
-            got = f"Got NaN or infinity for {n_bad:,} of {len(values):,} samples at layer {head['layer']!r}."
-            values, warnings = None, (f"{HEAD_UNUSABLE} {got}",)
-        if head["final"]:
-            array = np.empty((len(self.probe), 0), dtype=np.float32) if values is None else values
-            metadata = {"layer": head["layer"], "warnings": warnings, "model_id": record.model_id}
-            warnings = (*warnings, *self._keep(key, array, metadata))
-        return _Logits(values=values, warnings=warnings)
+        metadata["features"] = {**common, "layer": layer, "warnings": list(result["warnings"])}
+    if "logits" not in wanted:
+        return rows, metadata, ()
+    part, head = rows.get("logits"), result["head"]
+    problems = tuple(head["warnings"])
+    if part is not None and (n_bad := _n_not_finite(part.values)):
+        got = f"Got NaN or infinity for {n_bad:,} of {len(part.values):,} samples at layer {head['layer']!r}."
+        problems = (f"{HEAD_UNUSABLE} {got}",)
+        rows.pop("logits")
+    if not head["given"] or part is None or len(part.places) < n_missing:
+        rows.pop("logits", None)
+    if "logits" in rows or head["final"]:
+        usable = {} if "logits" in rows else {"usable": False}
+        metadata["logits"] = {**common, **usable, "layer": head["layer"], "warnings": list(problems)}
+    return rows, metadata, problems
 
 
-def _taken(file: Path) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = np.load(file, allow_pickle=False)
-    file.unlink()
-    return values
+def _joined(
+    before: _Rows, made: PassRows | None, metadata: Mapping[str, Any], missing: NDArray[np.int64], rung: Rung
+) -> _Rows:
+    """Put new rows to the known ones; each goes to all samples of the same content."""
+    together = {**before.metadata, **metadata}
+    if made is None:
+        return dataclasses.replace(before, width=0 if metadata else before.width, metadata=together)
+    values = before.values if before.values.shape[1] else np.empty((len(rung), made.values.shape[1]), dtype=np.float32)
+    known = before.known.copy()
+    digests = np.array(rung.probe.digests)
+    ran, order = np.unique(digests[missing[made.places]], return_index=True)
+    places = np.searchsorted(ran, digests)
+    places[places == len(ran)] = 0
+    new = (ran[places] == digests) & ~known
+    values[new] = made.values[order[places[new]]]
+    return _Rows(values=values, known=known | new, width=values.shape[1], metadata=together)
+
+
+def _cost(metadata: Mapping[str, Any]) -> Cost:
+    """Read what was measured from what is kept with the rows."""
+    n_extracted, n_starts = metadata.get("n_extracted", 0), metadata.get("n_starts", 0)
+    return Cost(
+        start_seconds=metadata["start_seconds"] / n_starts if n_starts else None,
+        seconds_per_sample=metadata["extract_seconds"] / n_extracted if n_extracted else None,
+        peak_bytes=metadata.get("peak_bytes"),
+    )
+
+
+def _part_key(rows_key: str, rung: Rung) -> str:
+    return cache_key(kind="features", rows=rows_key, probe=rung.probe.digest)
 
 
 def _n_not_finite(values: NDArray[np.float32]) -> int:

@@ -12,7 +12,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +44,72 @@ class Probe:
     see `class_names`."""
     class_names: tuple[str, ...]
     groups: NDArray[np.int64] | None
-    digest: str
-    """SHA-256 over the decoded samples, in hexadecimal: the content the features are a function of."""
+    digests: tuple[str, ...]
+    """Of each sample, SHA-256 over its decoded content, in hexadecimal: what features are a function of."""
     n_unreadable: int
     notes: tuple[str, ...]
 
     def __len__(self) -> int:
         """Return the number of samples."""
         return len(self.indices)
+
+    @property
+    def digest(self) -> str:
+        """Identify all samples together."""
+        return hashlib.sha256("\n".join(self.digests).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """A part of the probe that a model sees before it sees more."""
+
+    probe: Probe
+    """The part, as a probe of its own."""
+    rows: NDArray[np.int64]
+    """Its samples in the whole probe, ascending."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.rows)
+
+
+def nested_rungs(probe: Probe, sizes: Sequence[int], seed: int) -> tuple[Rung, ...]:
+    """Return parts of the probe, each within the next, the last of them the whole.
+
+    Each is the probe that `draw_indices` draws for its size, so it has at least two samples of every class. A part
+    that is too small to be scored is left out, as is one that is no larger than the part before it.
+
+    Args:
+        probe: the whole, drawn with `seed`.
+        sizes: samples asked for, ascending; the last stands for the whole.
+        seed: that the probe was drawn with.
+    """
+    rungs: list[Rung] = []
+    for size in sizes[:-1]:
+        drawn = draw_indices(probe.target, size, seed)
+        rows = np.flatnonzero(np.isin(probe.indices, drawn))
+        if (len(rungs[-1]) if rungs else 0) < len(rows) < len(probe):
+            with suppress(DataError):
+                rungs.append(Rung(probe=_usable(_taken(probe, rows)), rows=rows))
+    # Where the part lacks a class of the whole, its scores would be of another question.
+    same = [rung for rung in rungs if _same_question(rung.probe, probe) and len(rung.probe) == len(rung.rows)]
+    return (*same, Rung(probe=probe, rows=np.arange(len(probe))))
+
+
+def _taken(probe: Probe, rows: NDArray[np.int64]) -> Probe:
+    groups = None if probe.groups is None else np.unique(probe.groups[rows], return_inverse=True)[1].astype(np.int64)
+    return replace(
+        probe,
+        indices=probe.indices[rows],
+        labels=probe.labels[rows],
+        groups=groups,
+        digests=tuple(probe.digests[row] for row in rows),
+        notes=(),
+    )
+
+
+def _same_question(part: Probe, whole: Probe) -> bool:
+    return part.class_names == whole.class_names and part.labels.shape[1:] == whole.labels.shape[1:]
 
 
 def draw_indices(target: Target, n_samples: int, seed: int) -> NDArray[np.int64]:
@@ -147,7 +207,7 @@ def read_probe(
         labels=target.labels[indices[readable]],
         class_names=target.class_names,
         groups=None,
-        digest=hashlib.sha256("\n".join(kept).encode()).hexdigest(),
+        digests=tuple(kept),
         n_unreadable=int(np.count_nonzero(~readable)),
         notes=tuple(notes),
     )
@@ -335,14 +395,13 @@ def _with_classes(probe: Probe) -> Probe:
     if len(present) == len(probe.class_names):
         return probe
     groups = None if probe.groups is None else np.unique(probe.groups[keep], return_inverse=True)[1].astype(np.int64)
-    digest = hashlib.sha256((probe.digest + "".join("01"[int(flag)] for flag in keep)).encode()).hexdigest()
     return replace(
         probe,
         indices=probe.indices[keep],
         labels=np.searchsorted(present, probe.labels[keep]),
         class_names=tuple(probe.class_names[index] for index in present),
         groups=groups,
-        digest=probe.digest if keep.all() else digest,
+        digests=tuple(compress(probe.digests, keep)),
     )
 
 

@@ -18,7 +18,7 @@ from neuralrank.queries.where import parse_where
 from neuralrank.queries.words import parse_words
 from neuralrank.storage.catalogue import Catalogue
 from neuralrank.storage.columns import Columns
-from neuralrank.storage.feature_cache import feature_cache
+from neuralrank.storage.feature_rows import KnownRows, feature_rows
 from neuralrank.storage.runs import SharedRun, shared_runs
 from neuralrank.storage.text_index import TextIndex
 
@@ -26,7 +26,7 @@ MAX_LIKE = 500
 """Relatives are looked for among so many models that share words, and among those of the same architecture."""
 MAX_COMPARED = 30
 """Of so many the features are compared."""
-MIN_COMPARED_SAMPLES = 20
+MIN_COMPARED_SAMPLES, MAX_COMPARED_SAMPLES = 20, 5_000
 REPRESENTATION_WEIGHT = 0.5
 """Of the similarity of features beside that of what is known of two models."""
 
@@ -77,16 +77,18 @@ def _rows_of(shared: dict[str, SharedRun], catalogue: Catalogue, among: NDArray[
 
 def _representations(runs: Sequence[SharedRun]) -> dict[str, tuple[float, str]]:
     """Return by model how alike its features are to those of the one asked about, and on which data."""
-    cache = feature_cache(settings.cache_dir())
+    rows = feature_rows(settings.cache_dir())
     found: dict[str, tuple[float, str]] = {}
-    own: dict[str, NDArray[np.float32] | None] = {}
+    own: dict[str, KnownRows] = {}
     for run in runs:
         if run.own_key not in own:
-            kept = cache.get(run.own_key)
-            own[run.own_key] = kept[0] if kept is not None else None
-        mine, other = own[run.own_key], cache.get(run.other_key)
-        if mine is not None and other is not None and len(mine) == len(other[0]) >= MIN_COMPARED_SAMPLES:
-            found[run.other_id] = (representation_likeness(mine, other[0]), PurePath(run.data).name or run.data)
+            own[run.own_key] = rows.read(run.own_key, rows.samples(run.own_key)[:MAX_COMPARED_SAMPLES])
+        mine = own[run.own_key]
+        other = rows.read(run.other_key, rows.samples(run.own_key)[:MAX_COMPARED_SAMPLES])
+        both = mine.known & other.known
+        if np.count_nonzero(both) >= MIN_COMPARED_SAMPLES:
+            alike = representation_likeness(mine.values[both], other.values[both])
+            found[run.other_id] = (alike, PurePath(run.data).name or run.data)
     return found
 
 

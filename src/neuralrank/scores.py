@@ -26,6 +26,9 @@ from neuralrank.storage.feature_cache import FeatureCache, cache_key
 from neuralrank.types import ModelRecord, Score
 from neuralrank.uncertainty import jackknife_terms
 
+VERSION = 2
+"""Raised when what is kept changes its form."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreSheet:
@@ -40,6 +43,8 @@ class ScoreSheet:
     terms: Mapping[str, NDArray[np.float64]]
     """Of the scores that order the models, whose mean they have: one per sample, or one per block where there are none
     per sample; absent where there are neither."""
+    correct: Mapping[str, NDArray[np.float64]]
+    """Of the scores that order the models: 1 where the held-out prediction of a sample is right, if they make any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +112,7 @@ def _score_arrays(features: Features, probe: Probe, wanted: Wanted, cache: Featu
         return _computed(features, probe, wanted)
     key = cache_key(
         kind="scores",
+        version=VERSION,
         code=code,
         features=features.key,
         head=features.logits is not None,
@@ -152,6 +158,9 @@ def _computed(features: Features, probe: Probe, wanted: Wanted) -> ScoreSheet:
             missing[name] = str(error)
         if name in scores and scorer.noise_warning(prepared) in scores[name].warnings:
             prone.append(name)
+    correct = {
+        name: scores[name].correct for name in wanted.ordering if name in scores and scores[name].correct is not None
+    }
     for name in wanted.ordering:
         own = scores[name].terms if name in scores else None
         if own is None and name in scores:
@@ -159,10 +168,11 @@ def _computed(features: Features, probe: Probe, wanted: Wanted) -> ScoreSheet:
         if own is not None:
             terms[name] = own
     return ScoreSheet(
-        scores={name: replace(score, terms=None) for name, score in scores.items()},
+        scores={name: replace(score, terms=None, correct=None) for name, score in scores.items()},
         missing=missing,
         prone_to_noise=tuple(prone),
         terms=terms,
+        correct={name: right for name, right in correct.items() if right is not None},
     )
 
 
@@ -186,8 +196,8 @@ def _jackknifed(prepared: Prepared, name: str, whole: float) -> NDArray[np.float
 
 def _packed(sheet: ScoreSheet) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Return terms and scores as the cache takes them: each float64 as two columns of float32 bits, nothing rounded."""
-    terms = np.concatenate([np.empty(0), *sheet.terms.values()])
-    bits = np.ascontiguousarray(terms).view(np.float32).reshape(-1, 2)
+    arrays = np.concatenate([np.empty(0), *sheet.terms.values(), *sheet.correct.values()])
+    bits = np.ascontiguousarray(arrays).view(np.float32).reshape(-1, 2)
     scores = {
         name: {
             "value": score.value,
@@ -198,9 +208,14 @@ def _packed(sheet: ScoreSheet) -> tuple[NDArray[np.float32], dict[str, Any]]:
         }
         for name, score in sheet.scores.items()
     }
-    lengths = {name: len(values) for name, values in sheet.terms.items()}
-    prone = list(sheet.prone_to_noise)
-    return bits, {"scores": scores, "missing": dict(sheet.missing), "prone_to_noise": prone, "terms": lengths}
+    lengths = [[name, len(values)] for part in (sheet.terms, sheet.correct) for name, values in part.items()]
+    return bits, {
+        "scores": scores,
+        "missing": dict(sheet.missing),
+        "prone_to_noise": list(sheet.prone_to_noise),
+        "lengths": lengths,
+        "n_terms": len(sheet.terms),
+    }
 
 
 def _unpacked(bits: NDArray[np.float32], metadata: Mapping[str, Any]) -> ScoreSheet:
@@ -215,10 +230,15 @@ def _unpacked(bits: NDArray[np.float32], metadata: Mapping[str, Any]) -> ScoreSh
         for name, kept in metadata["scores"].items()
     }
     values = np.ascontiguousarray(bits).view(np.float64).reshape(-1)
-    parts = np.split(values, np.cumsum(list(metadata["terms"].values()))[:-1])
-    terms = dict(zip(metadata["terms"], parts, strict=True)) if metadata["terms"] else {}
+    lengths, n_terms = metadata["lengths"], metadata["n_terms"]
+    parts = np.split(values, np.cumsum([length for _, length in lengths])[:-1]) if lengths else []
+    named = list(zip((name for name, _ in lengths), parts, strict=True))
     return ScoreSheet(
-        scores=scores, missing=metadata["missing"], prone_to_noise=tuple(metadata["prone_to_noise"]), terms=terms
+        scores=scores,
+        missing=metadata["missing"],
+        prone_to_noise=tuple(metadata["prone_to_noise"]),
+        terms=dict(named[:n_terms]),
+        correct=dict(named[n_terms:]),
     )
 
 

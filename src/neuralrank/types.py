@@ -312,6 +312,8 @@ class RankedModel:
     license: str | None
     pretraining_data: str | None = None
     warnings: tuple[str, ...] = ()
+    left: str | None = None
+    """Why it was not run on more samples, in words; None if it was not stopped."""
     features_key: str | None = None
     """Under which its features are kept in the cache; for this machine, so not in the JSON."""
 
@@ -333,6 +335,8 @@ class Ranking:
     stopped: str
     settings: Mapping[str, Any]
     """Options and versions the run was made with."""
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    """What the run took beside what all models on the whole probe would have taken."""
 
     def best(self) -> RankedModel | None:
         """Return the first model, None if nothing could be ranked."""

@@ -65,6 +65,51 @@ def confidence(terms: NDArray[np.float64], groups: NDArray[np.int64] | None, *, 
     )
 
 
+def raced_confidence(
+    terms: Sequence[NDArray[np.float64]],
+    groups: Sequence[NDArray[np.int64] | None],
+    last: NDArray[np.int64],
+    *,
+    seed: int = 0,
+) -> Confidence:
+    """Judge models that have not all seen the same samples: each by those of its last rung.
+
+    Two models are told apart by the largest rung that both have seen. The probability of being best is shared out rung
+    by rung: the models that end at a rung get what they win there against all that have seen it, and those that go on
+    share the rest.
+
+    Args:
+        terms: one array for each rung, smallest first, shape (n_models, n_samples), models best first; rows of NaN for
+            models that have not reached it.
+        groups: one entry for each rung, as for `confidence`.
+        last: shape (n_models,), place of the last rung that each model has reached.
+        seed: of the draws behind `p_best`.
+    """
+    rungs = [_sum_by_group(*pair) for pair in zip(terms, groups, strict=True)]
+    n_models = len(last)
+    low, high, p_best = np.empty(n_models), np.empty(n_models), np.zeros(n_models)
+    left = 1.0
+    for place, (sums, sizes) in enumerate(rungs):
+        there = np.flatnonzero(last >= place)
+        ending = last[there] == place
+        if not ending.any():
+            continue
+        wins = _shares_of_wins(_draws(sums[there], sizes, seed))
+        p_best[there[ending]] = left * wins[ending]
+        left *= float(wins[~ending].sum())
+        scores = sums[there[ending]].sum(axis=1) / sizes.sum()
+        half_width = _quantile(len(sizes)) * _standard_errors(sums[there[ending]] - scores[:, None] * sizes, sizes)
+        low[there[ending]], high[there[ending]] = scores - half_width, scores + half_width
+
+    def apart(leader: int, model: int) -> bool:
+        sums, sizes = rungs[min(last[leader], last[model])]
+        difference = sums[leader] - sums[model]
+        mean = difference.sum() / sizes.sum()
+        return bool(mean > _quantile(len(sizes)) * float(_standard_errors(difference - mean * sizes, sizes)))
+
+    return Confidence(low=low, high=high, p_best=p_best, tie_group=_tie_groups(n_models, apart))
+
+
 def combined_confidence(
     terms: Sequence[NDArray[np.float64]],
     groups: Sequence[NDArray[np.int64] | None],

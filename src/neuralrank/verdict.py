@@ -12,10 +12,10 @@ from neuralrank import registry
 from neuralrank.expectation import expected_head_accuracy
 from neuralrank.features import Features
 from neuralrank.order import Order
-from neuralrank.probe import Probe
+from neuralrank.probe import Probe, Rung
 from neuralrank.scores import ScoreSheet, Wanted, is_static
 from neuralrank.types import ModelRecord, RankedModel, Score, TargetSummary
-from neuralrank.uncertainty import Confidence, combined_confidence, confidence
+from neuralrank.uncertainty import Confidence, combined_confidence, confidence, raced_confidence
 
 EXPECTS_ACCURACY = "neuralrank"
 """The score whose held-out accuracy the expected one follows from."""
@@ -30,26 +30,44 @@ class Trial:
 
     record: ModelRecord
     features: Features
+    """At the last rung it has reached, without the arrays."""
     n_features: int
-    sheet: ScoreSheet
+    sheets: tuple[ScoreSheet, ...]
+    """One for each rung it has reached, smallest first."""
     warnings: tuple[str, ...]
+    left: str | None = None
+    """Why it went no further, in words; None if it was not stopped."""
+    n_starts: int = 1
+    """How often it was loaded to come this far."""
+
+    @property
+    def sheet(self) -> ScoreSheet:
+        """Scores at the last rung."""
+        return self.sheets[-1]
+
+    @property
+    def rung(self) -> int:
+        """Place of the last rung."""
+        return len(self.sheets) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What the rows of a ranking have in common."""
 
-    probe: Probe
+    rungs: tuple[Rung, ...]
     order: Order
     wanted: Wanted
 
 
 def ranked_models(trials: Sequence[Trial], verdict: Verdict) -> tuple[RankedModel, ...]:
-    """Return the rows of a ranking, best first."""
+    """Return the rows of a ranking, best first; a model that went on to more samples is before those that did not."""
     if not trials:
         return ()
     values = _values(verdict.order, trials)
-    places = sorted(range(len(trials)), key=lambda place: (-values[place], trials[place].record.model_id))
+    places = sorted(
+        range(len(trials)), key=lambda place: (-trials[place].rung, -values[place], trials[place].record.model_id)
+    )
     return tuple(_rows(verdict, [trials[place] for place in places], [values[place] for place in places]))
 
 
@@ -73,25 +91,37 @@ def _rows(verdict: Verdict, ordered: Sequence[Trial], values: Sequence[float]) -
 
 def _confidence(verdict: Verdict, ordered: Sequence[Trial]) -> Confidence | None:
     """Judge the models by the terms of what orders them; None where there is nothing to draw anew."""
-    terms = [_terms(name, ordered) for name in verdict.order.members]
-    if any(part is None for part in terms) or all(is_static(name) for name in verdict.order.members):
+    order, seed = verdict.order, verdict.wanted.seed
+    if all(is_static(name) for name in order.members):
         return None
-    known = [part for part in terms if part is not None]
-    # Jackknifed terms stand for blocks of samples that hold whole groups already.
-    groups = [verdict.probe.groups if part.shape[1] == len(verdict.probe) else None for part in known]
-    if verdict.order.combine is None:
-        return confidence(known[0], groups[0], seed=verdict.wanted.seed)
-    return combined_confidence(known, groups, verdict.order.combine, seed=verdict.wanted.seed)
+    last = np.array([trial.rung for trial in ordered])
+    rungs = range(int(last.max()) + 1)
+    found = [[_terms(name, ordered, rung) for name in order.members] for rung in rungs]
+    if any(part is None for terms in found for part in terms):
+        return None
+    known = [[part for part in terms if part is not None] for terms in found]
+    groups = [[_groups(verdict.rungs[rung], part) for part in terms] for rung, terms in zip(rungs, known, strict=True)]
+    if order.combine is not None:  # such orders are of models that have all seen the same samples
+        return combined_confidence(known[-1], groups[-1], order.combine, seed=seed)
+    if (last == last.max()).all():
+        return confidence(known[-1][0], groups[-1][0], seed=seed)
+    return raced_confidence([terms[0] for terms in known], [each[0] for each in groups], last, seed=seed)
 
 
-def _terms(name: str, ordered: Sequence[Trial]) -> NDArray[np.float64] | None:
-    """Return the terms of one score, shape (n_models, n_units), NaN for models without it; None if unknown."""
+def _groups(rung: Rung, terms: NDArray[np.float64]) -> NDArray[np.int64] | None:
+    """Return the groups of terms; jackknifed ones stand for blocks of samples that hold whole groups already."""
+    return rung.probe.groups if terms.shape[1] == len(rung) else None
+
+
+def _terms(name: str, ordered: Sequence[Trial], rung: int) -> NDArray[np.float64] | None:
+    """Return the terms of one score at a rung, shape (n_models, n_units), NaN for models without; None if unknown."""
+    sheets = [trial.sheets[rung] if trial.rung >= rung else None for trial in ordered]
     if is_static(name):
-        scores = [trial.sheet.scores.get(name) for trial in ordered]
+        scores = [sheet.scores.get(name) if sheet else None for sheet in sheets]
         return np.array([[score.value if score else np.nan] for score in scores])
-    found = [trial.sheet.terms.get(name) for trial in ordered]
+    found = [sheet.terms.get(name) if sheet else None for sheet in sheets]
     sizes = {len(part) for part in found if part is not None}
-    unknown = any(name in trial.sheet.scores and name not in trial.sheet.terms for trial in ordered)
+    unknown = any(sheet and name in sheet.scores and name not in sheet.terms for sheet in sheets)
     if len(sizes) != 1 or unknown:
         return None
     nothing = np.full(sizes.pop(), np.nan)
@@ -109,8 +139,9 @@ def _row(
 ) -> RankedModel:
     scores = trial.sheet.scores
     own = scores.get(EXPECTS_ACCURACY)
-    accuracy, accuracy_interval = _expected_accuracy(verdict.probe, own)
-    chance = () if interval is None else _chance_warning(verdict, interval)
+    probe = verdict.rungs[trial.rung].probe
+    accuracy, accuracy_interval = _expected_accuracy(probe, own)
+    chance = () if interval is None else _chance_warning(verdict.order, probe, interval)
     facts = trial.record.facts
     return RankedModel(
         rank=place + 1,
@@ -124,16 +155,17 @@ def _row(
         expected_accuracy_interval=accuracy_interval,
         layer=trial.features.layer,
         n_features=trial.n_features,
-        n_samples_used=len(verdict.probe),
+        n_samples_used=len(probe),
+        left=trial.left,
         scores={
             name: trial.sheet.scores[name].value if name in trial.sheet.scores else None
             for name in verdict.wanted.names
         },
-        per_class={verdict.probe.class_names[index]: share for index, share in own.per_class.items()} if own else {},
+        per_class={probe.class_names[index]: share for index, share in own.per_class.items()} if own else {},
         params=facts.n_params,
         size_bytes=trial.record.size_bytes,
         extract_seconds=trial.features.extract_seconds,
-        features_key=trial.features.key,
+        features_key=trial.features.rows_key,
         cached=trial.features.cached,
         architecture=facts.architecture,
         format=facts.format,
@@ -154,10 +186,10 @@ def _expected_accuracy(probe: Probe, own: Score | None) -> tuple[float | None, t
     return found.value, (found.low, found.high)
 
 
-def _chance_warning(verdict: Verdict, interval: tuple[float, float]) -> tuple[str, ...]:
+def _chance_warning(order: Order, probe: Probe, interval: tuple[float, float]) -> tuple[str, ...]:
     """Warn where a score with a known chance level does not exceed it."""
-    labels, name = verdict.probe.labels, verdict.order.text
-    if name == "knn" and verdict.probe.target.task == "classification":
+    labels, name = probe.labels, order.text
+    if name == "knn" and probe.target.task == "classification":
         chance = float(np.bincount(labels).max() / len(labels))
     elif name in ("neuralrank", "knn", "ridge_probe"):
         chance = 0.0

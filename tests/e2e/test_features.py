@@ -83,7 +83,7 @@ def test_the_scratch_folder_is_gone_afterwards(record, probe):
     with Extraction(probe=probe, cache=None) as extraction:
         extraction.features(record)
         scratch = extraction.scratch
-        assert (scratch / "samples.bin").exists()
+        assert (scratch / "samples" / "samples.bin").exists()
     assert not scratch.exists()
 
 

@@ -12,7 +12,9 @@ import onnxruntime
 import pytest
 from tiny_zoo import CARD, convolution, crafted_filters, network, save
 
+from neuralrank import features as features_module
 from neuralrank.encoding import HEAD_UNUSABLE
+from neuralrank.engines.worker_process import worker_process
 from neuralrank.features import Extraction, Features
 from neuralrank.probe import open_samples, read_probe
 from neuralrank.ranking import list_models
@@ -94,6 +96,12 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     (information / "entry_points.txt").write_text("[neuralrank.formats]\ncounting = counting_format:counting\n")
     monkeypatch.syspath_prepend(site)
 
+    def with_log(*arguments: Any, writable: Any = (), **options: Any) -> Any:
+        """Open the walls around the worker for the log."""
+        return worker_process(*arguments, writable=[*writable, tmp_path / "log.txt"], **options)
+
+    monkeypatch.setattr(features_module, "worker_process", with_log)
+
     def make(kind: str = "good", **more: Any) -> Counted:
         path, log = tmp_path / "model.count", tmp_path / "log.txt"
         path.write_text(json.dumps({"kind": kind, "log": str(log), **more}))
@@ -126,7 +134,7 @@ def extract(probe: Any, record: Any, cache: Any = None, **options: Any) -> Featu
 def test_logits_are_those_of_the_runtime_in_the_order_of_the_probe(record, probe):
     with Extraction(probe=probe, cache=None) as extraction:
         features = extraction.features(record, head=True)
-        samples = np.stack(list(open_samples(extraction.scratch)))
+        samples = np.stack(list(open_samples(extraction.scratch / "samples")))
     images = samples.transpose(0, 3, 1, 2).astype(np.float32) / 255
     expected = onnxruntime.InferenceSession(record.path).run(["logits"], {"image": images})[0]
     assert isinstance(features, Features)

@@ -124,7 +124,7 @@ def _write_samples(parts: list[Images], folder: Path) -> None:
     write_samples(
         Probe(
             target=target, indices=np.arange(len(labels)), labels=labels, class_names=target.class_names, groups=None,
-            digest="", n_unreadable=0, notes=(),
+            digests=(), n_unreadable=0, notes=(),
         ),
         folder,
     )  # fmt: skip

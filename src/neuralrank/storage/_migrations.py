@@ -121,7 +121,25 @@ CREATE TABLE outcome (
 CREATE INDEX outcome_model_id ON outcome (model_id);
 """
 
-MIGRATIONS = (_TABLES,)
+_JOURNAL = """
+CREATE TABLE unfinished (
+    run_id TEXT PRIMARY KEY,
+    created TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    options TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE step (
+    run_id TEXT NOT NULL,
+    model_id TEXT NOT NULL,
+    n_samples INTEGER NOT NULL,
+    value REAL,
+    stage TEXT,
+    error TEXT,
+    PRIMARY KEY (run_id, model_id, n_samples)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS = (_TABLES, _JOURNAL)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -48,6 +48,7 @@ class BatchLog:
         Raises:
             OSError: it cannot be written.
         """
+        self.path = path
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
         self._file = os.fdopen(os.open(path, flags, 0o600), "ab", buffering=0)
 

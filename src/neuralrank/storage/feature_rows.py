@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from neuralrank.errors import OutputError
 from neuralrank.storage import _unfinished
 from neuralrank.storage._segments import (
+    DIGEST_BYTES,
     DamagedError,
     Segment,
     as_words,
@@ -84,6 +85,14 @@ class FeatureRows:
             with suppress(FileNotFoundError):  # merged by a writer meanwhile: look again
                 return _read(place, key, asked, may_vanish=False)
         return _read(place, key, asked, may_vanish=True)
+
+    def samples(self, key: str) -> NDArray[np.uint8]:
+        """Return the digests of all samples of which rows are known, shape (n, 16), those added first before others."""
+        place, found = self._place(key), np.empty((0, DIGEST_BYTES), dtype=np.uint8)
+        for path in _segments(place):
+            with suppress(OSError, DamagedError), open_segment(path, key) as segment:
+                found = np.concatenate([found, segment.digests[find(found, segment.digests) < 0]])
+        return found
 
     def add(
         self,
