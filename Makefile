@@ -4,7 +4,7 @@ FULL := .venv/bin
 LIGHT := .venv-demo/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow check fix bench bench-scores bench-noise bench-search evidence evidence-quick evidence-zoo
+.PHONY: help setup demo test test-slow check fix bench bench-scores bench-noise bench-search evidence evidence-quick evidence-zoo bench-budget bench-budget-zoo
 
 # Where the data sets of the evidence are, and where its networks and all that is measured on them are kept.
 EVIDENCE_DATA ?= ../shared/data
@@ -67,6 +67,20 @@ evidence-quick: .venv/ready  ## twelve networks and two targets, in minutes
 	$(FULL)/neuralrank bench truth --grid quick --data $(EVIDENCE_DATA) --repository $(EVIDENCE_QUICK) --tables $(EVIDENCE_QUICK)/tables
 	$(FULL)/neuralrank bench score --grid quick --data $(EVIDENCE_DATA) --repository $(EVIDENCE_QUICK) --tables $(EVIDENCE_QUICK)/tables
 	$(FULL)/neuralrank bench evaluate --half all --tables $(EVIDENCE_QUICK)/tables
+
+bench-budget: .venv/ready  ## hold racing and other strategies against the full run, on recorded trials (hours; resumable)
+	$(FULL)/python benchmarks/budget/collect.py --features $(EVIDENCE_REPOSITORY)/features
+	for n in 500 1000 5000; do $(FULL)/python benchmarks/budget/collect.py --features $(EVIDENCE_REPOSITORY)/features \
+		--n-samples $$n --seeds 0 4 --out bench-out/budget/evidence-$$n || exit 1; done
+	$(FULL)/python benchmarks/budget/collect.py --features $(EVIDENCE_REPOSITORY)/zoo/features --out bench-out/budget/zoo_500
+	$(FULL)/python benchmarks/budget/budget.py --material evidence
+	$(FULL)/python benchmarks/budget/budget.py --material zoo_500
+	$(FULL)/python benchmarks/budget/growth.py
+
+bench-budget-zoo: .venv/ready  ## the same for networks of other people on a larger pool (hours; resumable)
+	$(FULL)/python benchmarks/budget/zoo.py --models $(EVIDENCE_MODELS) --data $(EVIDENCE_DATA)
+	$(FULL)/python benchmarks/budget/collect.py --features bench-out/budget/zoo_features --n-samples 1000 --out bench-out/budget/zoo_2500
+	$(FULL)/python benchmarks/budget/budget.py --material zoo_2500
 
 .venv-demo/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-demo
