@@ -4,7 +4,7 @@ FULL := .venv/bin
 LIGHT := .venv-demo/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow check fix bench bench-scores bench-noise bench-search evidence evidence-quick evidence-zoo bench-budget bench-budget-zoo
+.PHONY: help setup demo test test-slow check fix bench bench-scores bench-noise bench-search evidence evidence-quick evidence-zoo bench-budget bench-budget-zoo bench-isolation
 
 # Where the data sets of the evidence are, and where its networks and all that is measured on them are kept.
 EVIDENCE_DATA ?= ../shared/data
@@ -67,6 +67,9 @@ evidence-quick: .venv/ready  ## twelve networks and two targets, in minutes
 	$(FULL)/neuralrank bench truth --grid quick --data $(EVIDENCE_DATA) --repository $(EVIDENCE_QUICK) --tables $(EVIDENCE_QUICK)/tables
 	$(FULL)/neuralrank bench score --grid quick --data $(EVIDENCE_DATA) --repository $(EVIDENCE_QUICK) --tables $(EVIDENCE_QUICK)/tables
 	$(FULL)/neuralrank bench evaluate --half all --tables $(EVIDENCE_QUICK)/tables
+
+bench-isolation: .venv/ready  ## measure what the walls around a model cost: start-up and throughput
+	$(FULL)/python benchmarks/isolation.py --models $(EVIDENCE_MODELS)
 
 bench-budget: .venv/ready  ## hold racing and other strategies against the full run, on recorded trials (hours; resumable)
 	$(FULL)/python benchmarks/budget/collect.py --features $(EVIDENCE_REPOSITORY)/features
