@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neuralrank.entries import FoundModel, ModelEntry, SearchResult
-    from neuralrank.features import Limits
     from neuralrank.indexing import index_sources as index
+    from neuralrank.limits import Limits
     from neuralrank.ranking import rank
     from neuralrank.readers._open import open_target as read_target
     from neuralrank.scorers import score, score_many
@@ -44,7 +44,7 @@ _HOMES = {
     "Catalogue": ("storage.catalogue", "Catalogue"),
     "Failure": ("types", "Failure"),
     "FoundModel": ("entries", "FoundModel"),
-    "Limits": ("features", "Limits"),
+    "Limits": ("limits", "Limits"),
     "ModelEntry": ("entries", "ModelEntry"),
     "RankedModel": ("types", "RankedModel"),
     "Ranking": ("types", "Ranking"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +26,8 @@ HEAD_UNUSABLE = "The model's own classifier cannot be used; scores that need its
 _PROGRESS_SECONDS = 0.2
 _BATCH_PIXELS = 32 * 224 * 224
 _MAX_BATCH = 128
+_FIRST_BATCH = 8
+"""Small, for it pays for what is set up on the way and says little of the throughput."""
 
 
 def list_layers_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
@@ -54,16 +57,13 @@ def extract_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[str, A
         )
         head = run.head
         send({"stage": "extract", "n_done": 0})
-        start = time.perf_counter()
         start_seconds = time.monotonic() - payload["began"]  # one clock for all processes of a machine
-        _encode_all(run, samples, payload["modality"], send)
-        seconds = time.perf_counter() - start
+        timing = _encode_all(run, samples, payload["modality"], send)
     return {
         "layer": run.layer,
         "start_seconds": start_seconds,
         "n_starts": 1,
-        "extract_seconds": seconds,
-        "n_extracted": len(samples),
+        **timing.facts(),
         "peak_bytes": _peak_bytes(),
         "warnings": list(encoder.warnings),
         "head": {
@@ -189,23 +189,51 @@ class _Pass:
         self.head, self.problems = None, (f"{HEAD_UNUSABLE} {reason}",)
 
 
+@dataclass(kw_only=True)
+class _Timing:
+    """How long batches take: the first, which pays for what is set up on its way, apart from the others."""
+
+    start: float = field(default_factory=time.perf_counter)
+    n_first: int = 0
+    first_seconds: float = 0.0
+    n_samples: int = 0
+    seconds: float = 0.0
+
+    def add(self, n_samples: int) -> None:
+        """Count a batch that has just been run."""
+        self.seconds = time.perf_counter() - self.start
+        self.n_samples += n_samples
+        if self.n_first == 0:
+            self.n_first, self.first_seconds = n_samples, self.seconds
+
+    def facts(self) -> dict[str, float | int]:
+        """Return the seconds of all samples, and those of the samples after the first batch."""
+        return {
+            "extract_seconds": self.seconds,
+            "n_extracted": self.n_samples,
+            "timed_seconds": self.seconds - self.first_seconds,
+            "n_timed": self.n_samples - self.n_first,
+        }
+
+
 def _encode_all(
     run: _Pass, samples: Sequence[Sample], modality_name: str, send: Callable[[Mapping[str, Any]], None]
-) -> None:
+) -> _Timing:
     """Run all samples, whose rows come out in their order."""
     if len(samples) == 0:
         raise ModelError("Extraction needs at least one sample. Got none. Use a larger --probe.")
     modality, preprocessing = registry.get("modalities", modality_name)(), run.encoder.preprocessing
     batches = _batch_rows(samples, preprocessing) if run.layer or run.head else []
-    n_done, announced = 0, time.monotonic()
+    timing, announced = _Timing(), time.monotonic()
     for rows, batch in _prefetched(samples, batches, lambda part: modality.make_batch(part, preprocessing)):
         run.run(rows, batch, modality.pool)
+        timing.add(len(rows))
         if run.layer is None and run.head is None:
-            return
-        n_done += len(rows)
+            break
         if time.monotonic() - announced > _PROGRESS_SECONDS:
             announced = time.monotonic()
-            send({"n_done": n_done})
+            send({"n_done": timing.n_samples})
+    return timing
 
 
 def _checked_width(pooled: NDArray[Any], layer: str) -> int:
@@ -226,7 +254,9 @@ def _batch_rows(samples: Sequence[Sample], preprocessing: object) -> list[NDArra
     order = np.arange(len(samples))
     if samples and isinstance(samples[0], str):
         order = np.argsort([len(cast(str, text)) for text in samples], kind="stable")
-    return [order[start : start + size] for start in range(0, len(order), size)]
+    first = min(size, _FIRST_BATCH) if len(samples) > _FIRST_BATCH else size
+    bounds = [0, *range(first, len(order), size), len(order)]
+    return [order[start:end] for start, end in itertools.pairwise(bounds) if end > start]
 
 
 def _prefetched(

@@ -7,7 +7,6 @@ known is run, and asking again for what is known starts no worker.
 from __future__ import annotations
 
 import dataclasses
-import os
 import tempfile
 import threading
 import time
@@ -23,6 +22,7 @@ from neuralrank import encoding
 from neuralrank.encoding import HEAD_UNUSABLE
 from neuralrank.engines.worker_process import JobOutcome, worker_process
 from neuralrank.errors import OutputError
+from neuralrank.limits import Limits
 from neuralrank.probe import Probe, Rung, write_samples
 from neuralrank.storage.feature_cache import FeatureCache, cache_key
 from neuralrank.storage.feature_rows import FeatureRows, PassRows, Unfinished, feature_rows
@@ -33,37 +33,6 @@ from neuralrank.types import (
 
 VERSION = 1
 """Raised when the same inputs would give other features."""
-
-MAX_DEFAULT_JOBS = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What one model may use."""
-
-    timeout_seconds: float = 300.0
-    """Without a sign of progress, a model is stopped after this long."""
-    memory_bytes: int = 0
-    """0: 80 % of the machine's memory, divided among the jobs."""
-    n_threads: int = 0
-    """0: the cores this process may use, divided among the jobs."""
-    n_jobs: int = 0
-    """Models that run at once; 0: one per core, at most 4. Small models use cores better side by side than alone."""
-
-    @property
-    def jobs(self) -> int:
-        """Number of models that run at once."""
-        return self.n_jobs or min(available_cores(), MAX_DEFAULT_JOBS)
-
-    @property
-    def threads_each(self) -> int:
-        """Threads of each model."""
-        return self.n_threads or max(1, available_cores() // self.jobs)
-
-    @property
-    def memory_each_bytes(self) -> int:
-        """Memory bound of each model."""
-        return self.memory_bytes or int(0.8 * total_memory_bytes() / self.jobs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +245,7 @@ class Extraction:
             key=_part_key(key, rung),
             rows_key=key,
             layer=features.metadata["layer"],
-            extract_seconds=(measured.seconds_per_sample or 0.0) * len(rung),
+            extract_seconds=_mean_seconds(features.metadata) * len(rung),
             cached=cached,
             warnings=tuple(
                 dict.fromkeys([*(sentence for part in said for sentence in part), *problems, *self._not_kept])
@@ -389,6 +358,8 @@ class Extraction:
         return outcome
 
 
+_TIMES = ("start_seconds", "n_starts", "extract_seconds", "n_extracted", "timed_seconds", "n_timed")
+
 _Made = tuple[dict[str, PassRows], dict[str, dict[str, Any]], tuple[str, ...]]
 
 
@@ -411,7 +382,7 @@ def _made(
         if "features" in wanted:
             return _failure(record, outcome)
         return {}, {}, (f"{HEAD_UNUSABLE} {outcome.error}",)
-    times = {name: result[name] for name in ("start_seconds", "extract_seconds", "n_extracted", "n_starts")}
+    times = {name: result[name] for name in _TIMES}
     common = {**times, "model_id": record.model_id, "peak_bytes": result["peak_bytes"]}
     metadata: dict[str, dict[str, Any]] = {}
     if "features" in wanted:
@@ -463,12 +434,21 @@ def _joined(
 
 def _cost(metadata: Mapping[str, Any]) -> Cost:
     """Read what was measured from what is kept with the rows."""
-    n_extracted, n_starts = metadata.get("n_extracted", 0), metadata.get("n_starts", 0)
+    n_extracted, n_timed, n_starts = (metadata.get(name, 0) for name in ("n_extracted", "n_timed", "n_starts"))
+    each = metadata["extract_seconds"] / n_extracted if n_extracted else None
+    # Of few samples the first batch would be most, and it pays for what is set up on the way.
+    timed = metadata["timed_seconds"] / n_timed if n_timed else each
     return Cost(
         start_seconds=metadata["start_seconds"] / n_starts if n_starts else None,
-        seconds_per_sample=metadata["extract_seconds"] / n_extracted if n_extracted else None,
+        seconds_per_sample=timed,
         peak_bytes=metadata.get("peak_bytes"),
     )
+
+
+def _mean_seconds(metadata: Mapping[str, Any]) -> float:
+    """Return what a sample took on average, the first batches among them."""
+    n_extracted = metadata.get("n_extracted", 0)
+    return float(metadata["extract_seconds"] / n_extracted) if n_extracted else 0.0
 
 
 def _part_key(rows_key: str, rung: Rung) -> str:
@@ -490,13 +470,3 @@ def _scratch_folder() -> tempfile.TemporaryDirectory[str]:
         raise OutputError(
             f"A scratch folder is needed. Got: {error.strerror or error}. Set TMPDIR to a folder with room."
         ) from error
-
-
-def available_cores() -> int:
-    """Return the number of cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def total_memory_bytes() -> int:
-    """Return the machine's physical memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

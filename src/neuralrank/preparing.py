@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from neuralrank import registry, settings
 from neuralrank.entries import Fetchable
 from neuralrank.errors import NothingRankedError, UsageError
-from neuralrank.features import Limits
+from neuralrank.limits import Limits
 from neuralrank.order import Order, parse_order
 from neuralrank.probe import Probe, Rung, nested_rungs, read_probe
 from neuralrank.readers._open import open_target
@@ -105,8 +105,12 @@ class Setup:
     catalogue: Path
 
 
-def prepare(options: Options) -> Setup:
+def prepare(options: Options, *, tell: Callable[[Target], None] | None = None) -> Setup:
     """Check the options, read the data, find the models and draw the probe.
+
+    Args:
+        options: of the run.
+        tell: called with the data set once it is read, before the models are looked for.
 
     Raises:
         UsageError: a path, name, condition or option is wrong.
@@ -124,6 +128,8 @@ def prepare(options: Options) -> Setup:
     scorers = {each: registry.get("scorers", each) for each in dict.fromkeys((*order.members, *options.also))}
     limits = _limits(options)
     target = read_target(options)
+    if tell is not None:
+        tell(target)
     for member in order.members:
         if target.task not in scorers[member].tasks:
             raise UsageError(f"--score {member} is not defined for {target.task}. `neuralrank scores` lists what is.")

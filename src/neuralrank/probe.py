@@ -96,6 +96,16 @@ def nested_rungs(probe: Probe, sizes: Sequence[int], seed: int) -> tuple[Rung, .
     return (*same, Rung(probe=probe, rows=np.arange(len(probe))))
 
 
+def part_of(probe: Probe, rows: NDArray[np.int64]) -> Rung:
+    """Return some samples of the probe, to run models on and not to score them.
+
+    Args:
+        probe: the whole.
+        rows: of the probe, ascending.
+    """
+    return Rung(probe=_taken(probe, rows), rows=rows)
+
+
 def _taken(probe: Probe, rows: NDArray[np.int64]) -> Probe:
     groups = None if probe.groups is None else np.unique(probe.groups[rows], return_inverse=True)[1].astype(np.int64)
     return replace(

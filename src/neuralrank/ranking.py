@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from neuralrank import settings
 from neuralrank.errors import CatalogueError, UsageError
-from neuralrank.features import Extraction, Limits
+from neuralrank.features import Extraction
+from neuralrank.limits import Limits
 from neuralrank.preparing import (
     DEFAULT_ALSO,
     DEFAULT_PROBE,
@@ -44,7 +45,7 @@ from neuralrank.storage.feature_rows import feature_rows
 from neuralrank.storage.journal import RunJournal, begin_run, find_unfinished, take_up, unfinished_runs
 from neuralrank.storage.runs import store_ranking
 from neuralrank.trials import Loop, Outcome, Progress
-from neuralrank.types import Failure, Ranking, Task
+from neuralrank.types import Failure, Ranking, Target, Task
 from neuralrank.verdict import Trial, Verdict, baselines, ranked_models, summary
 
 __all__ = ["DEFAULT_SCORE", "Progress", "default_limits", "list_models", "open_cache", "rank", "resume"]
@@ -191,10 +192,15 @@ def resumed_options(
     return dataclasses.replace(options, catalogue=folder, max_seconds=max_seconds, limits=limits)
 
 
-def rank_with(options: Options, *, progress: Callable[[Progress], None] | None = None) -> Ranking:
-    """Rank as the options ask, see `rank`."""
+def rank_with(
+    options: Options,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    tell: Callable[[Target], None] | None = None,
+) -> Ranking:
+    """Rank as the options ask, see `rank`; `tell` is called with the data set once it is read."""
     began = time.monotonic()
-    setup = prepare(options)
+    setup = prepare(options, tell=tell)
     feature_rows(setup.cache.folder).sweep()
     with _opened_journal(options, setup) as journal:
         extraction = Extraction(probe=setup.probe, cache=setup.cache, limits=setup.limits, trusted=setup.trusted)

@@ -357,3 +357,46 @@ class Ranking:
     def plot(self) -> Any:
         """Return a matplotlib figure of the scores with their intervals."""
         return registry.get("reports", "figure")(self)
+
+
+# --- before a run ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEstimate:
+    """What one model would cost; None: not known."""
+
+    name: str
+    start_seconds: float | None = None
+    seconds_per_sample: float | None = None
+    peak_bytes: int | None = None
+    fetch_bytes: int | None = 0
+    """To be downloaded; 0 where the files are here."""
+    n_known: int = 0
+    """Samples of the probe whose features are known."""
+    basis: str = "not known"
+    """Where throughput is from: 'measured before', 'measured now', 'size of its files', 'not known'."""
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a run would cost. Of pairs the first is the least, the second the most that the strategy can need."""
+
+    strategy: str
+    n_models: int
+    n_probe: int
+    rungs: tuple[int, ...]
+    n_jobs: int
+    passes: tuple[int, int]
+    """Samples to run, summed over models, those that are known left out."""
+    passes_of_full_run: int
+    seconds: tuple[float, float] | None
+    """On all jobs, fetching and scoring left out; None where nothing is known of any model."""
+    peak_bytes: int | None
+    """Of the workers that may run at once, the largest together."""
+    fetch_bytes: int
+    n_unknown_size: int
+    """Models to be fetched whose size is not known."""
+    models: tuple[ModelEstimate, ...] = field(repr=False)
+    failures: tuple[Failure, ...]

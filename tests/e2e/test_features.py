@@ -9,7 +9,8 @@ import pytest
 
 from neuralrank import Limits, rank
 from neuralrank.errors import UsageError
-from neuralrank.features import Extraction, Features, available_cores
+from neuralrank.features import Extraction, Features
+from neuralrank.limits import available_cores
 from neuralrank.probe import read_probe
 from neuralrank.ranking import list_models
 from neuralrank.readers._open import open_target

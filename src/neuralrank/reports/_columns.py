@@ -75,6 +75,7 @@ def _all_columns(ranking: Ranking, names: Sequence[str], flags: Sequence[str]) -
         Column(key="p_best", title="best %", cells=texts(lambda m: _numbers.probability(m.p_best, unit=""))),
         Column(key="params", title="params", cells=texts(lambda m: _numbers.short_count(m.params))),
         Column(key="size", title="size", cells=texts(lambda m: _numbers.file_size(m.size_bytes))),
+        *_samples(models),
         Column(key="seconds", title="sec", cells=texts(lambda m: _numbers.seconds(m.extract_seconds))),
         Column(key="features", title="dim", cells=texts(lambda m: _numbers.count(m.n_features))),
         *_further_scores(ranking),
@@ -85,6 +86,14 @@ def _all_columns(ranking: Ranking, names: Sequence[str], flags: Sequence[str]) -
     if any(flags):
         columns.insert(2, Column(key="flags", title="", cells=tuple(flags), right=False))
     return columns
+
+
+def _samples(models: Sequence[RankedModel]) -> list[Column]:
+    """Return how many samples each model has seen, where they have not all seen the same."""
+    if len({model.n_samples_used for model in models}) < 2:
+        return []
+    cells = tuple(_numbers.count(model.n_samples_used) for model in models)
+    return [Column(key="samples", title="samples", cells=cells)]
 
 
 def _accuracy_title(ranking: Ranking) -> str:

@@ -37,6 +37,7 @@ def page_view(ranking: Ranking) -> dict[str, Any]:
         "has_intervals": any(model.interval is not None for model in ranking.models),
         "tie_line": _sentences.tie_line(ranking.models),
         "cache_line": _sentences.cache_line(ranking.models),
+        "saved_line": _sentences.saved_line(ranking),
         "shared_line": _shared_line(ranking.models),
         "dots": _dots(ranking),
         "n_dots": N_DOTS,

@@ -205,6 +205,22 @@ def stopped_line(ranking: Ranking) -> str:
     return f"{_plural(len(ranking.models), 'model')} ranked{failed}. Stopped: {clean(ranking.stopped)}."
 
 
+def saved_line(ranking: Ranking) -> str | None:
+    """Return what a strategy saved against all models on the whole probe; None where nothing was left out."""
+    cost = ranking.cost
+    try:
+        used, full = cost["n_samples_used"], cost["n_samples_of_full_run"]
+        if not 0 < used < full:
+            return None
+        spent, whole = _numbers.seconds(cost["seconds_used"]), _numbers.seconds(cost["seconds_of_full_run"])
+        return (
+            f"Forward passes: {used:,} of the {full:,} that all models on the whole probe take "
+            f"({_numbers.percent(1 - used / full)} saved); about {spent} s of {whole} s of model time."
+        )
+    except (KeyError, TypeError, ValueError):  # what was read back is free in form
+        return None
+
+
 def group_failures(failures: Sequence[Failure]) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     """Return (stage, sentence, model ids) for each distinct failure, in order.
 

@@ -40,6 +40,7 @@ def document(ranking: Ranking, *, indent: int | None = 2) -> str:
         ],
         "baselines": {name: list(ids) for name, ids in ranking.baselines.items()},
         "stopped": ranking.stopped,
+        "cost": _plain(ranking.cost),
         "settings": _plain(ranking.settings),
     }
     return json.dumps(content, indent=indent, allow_nan=False)
@@ -75,6 +76,7 @@ def ranking_from_json(text: str) -> Ranking:
             baselines={name: tuple(ids) for name, ids in content["baselines"].items()},
             stopped=content["stopped"],
             settings=content["settings"],
+            cost=content.get("cost", {}),  # rankings of older versions have none
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
@@ -114,6 +116,7 @@ def _model(model: RankedModel) -> dict[str, Any]:
         "expected_accuracy_interval": None if expected is None else [_optional(bound) for bound in expected],
         "layer": model.layer,
         "n_samples_used": int(model.n_samples_used),
+        "left": model.left,
         "scores": {name: _optional(value) for name, value in model.scores.items()},
         "params": _integer(model.params),
         "size_bytes": int(model.size_bytes),

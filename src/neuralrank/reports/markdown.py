@@ -91,7 +91,8 @@ def _table(ranking: Ranking, names: Sequence[str], top: int | None) -> Iterator[
 def _sections(ranking: Ranking, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     codes = [_code(name) for name in names]
     static = [order for order in static_orders(ranking) if len(order.order) > 1]
-    remarks = [line for line in (_sentences.tie_line(ranking.models), _sentences.cache_line(ranking.models)) if line]
+    lines = (_sentences.tie_line(ranking.models), _sentences.saved_line(ranking), _sentences.cache_line(ranking.models))
+    remarks = [line for line in lines if line]
     remarks += [_sentences.baseline_line(order, codes, title=_escape(order.title)) for order in static]
     warnings = [
         f"**{group.flag}** {_escape(group.sentence)} ({listed([codes[i] for i in group.members], most=6)})"

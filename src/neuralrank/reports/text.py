@@ -144,7 +144,12 @@ def _legend(ranking: Ranking, columns: tuple[Column, ...]) -> Text:
 
 
 def _remarks(ranking: Ranking, names: tuple[str, ...]) -> Iterator[str]:
-    for line in (_sentences.tie_line(ranking.models), _sentences.cache_line(ranking.models)):
+    lines = (
+        _sentences.tie_line(ranking.models),
+        _sentences.saved_line(ranking),
+        _sentences.cache_line(ranking.models),
+    )
+    for line in lines:
         if line:
             yield line
     for static in static_orders(ranking):
