@@ -222,13 +222,16 @@ class ScriptRunner:
         if name in NEVER_RUN:
             raise self.code.refused("a program that gives the same numbers each time", f"the operator {name!r}")
         if name in OVERWRITING and arguments[0].untyped_storage().data_ptr() in self._fixed:
-            raise self.code.refused("steps that leave weights as they are", f"{name!r} on one")
+            raise self._not_for_inference(f"{name!r}, which overwrites a weight")
         place = TRAINING_ARGUMENT.get(name, len(arguments))
         if place < len(arguments) and arguments[place] is True and arguments[1:2] != (0.0,):
-            raise ModelError(
-                f"{self.file} needs a program saved for inference. Got {name!r} in training mode. "
-                "Call model.eval() before torch.jit.trace or torch.jit.script."
-            )
+            raise self._not_for_inference(f"{name!r} in training mode")
+
+    def _not_for_inference(self, got: str) -> ModelError:
+        return ModelError(
+            f"{self.file} needs a program saved for inference. Got {got}. "
+            "Call model.eval() before torch.jit.trace or torch.jit.script."
+        )
 
     def _counted(self, value: Any) -> Any:
         """Return a value of the language, whose whole numbers have 64 bits."""
