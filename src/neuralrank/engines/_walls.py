@@ -72,7 +72,8 @@ def put_up(asked: Mapping[str, Any]) -> list[dict[str, str]]:
         _check_alone()
         walls += [*_linux_walls(asked)]
     else:
-        why = f"{sys.platform} has none that a program without rights can put up itself."
+        system = {"darwin": "macOS"}.get(sys.platform, sys.platform)
+        why = f"{system} has none that a program without rights could put up around itself."
         walls += [Wall(name=name, state="not offered", why=why) for name in NAMES[2:]]
     return [asdict(wall) for wall in walls]
 
@@ -223,7 +224,8 @@ def _close_files(asked: Mapping[str, Any]) -> list[Wall]:
     except OSError as error:
         if error.errno not in _REFUSED:
             raise
-        why = f"The kernel has no Landlock, which is part of Linux 5.13 and newer ({os.strerror(error.errno).lower()})."
+        reason = os.strerror(error.errno).lower()
+        why = f"Landlock cannot be used: it needs Linux 5.13, and some containers refuse it ({reason})."
         return [Wall(name=name, state="not offered", why=why) for name in ("writing", "reading", "tcp", "signals")]
     read = asked["read"]
     allowed = _landlock.Allowed(
@@ -259,9 +261,9 @@ def _refuse_calls() -> list[Wall]:
     try:
         _seccomp.install(code)
     except OSError as error:
-        if error.errno not in _UNKNOWN:
+        if error.errno not in (*_UNKNOWN, errno.EPERM):
             raise
-        why = f"The kernel has no seccomp filters ({os.strerror(error.errno).lower()})."
+        why = f"The system takes no seccomp filters ({os.strerror(error.errno).lower()})."
         return [Wall(name=name, state="not offered", why=why)]
     why = "No programs, processes, sockets, debugging, mounts, modules, or changes of modes and times."
     return [Wall(name=name, state="on", why=why)]
