@@ -213,10 +213,14 @@ def saved_line(ranking: Ranking) -> str | None:
         if not 0 < used < full:
             return None
         spent, whole = _numbers.seconds(cost["seconds_used"]), _numbers.seconds(cost["seconds_of_full_run"])
-        return (
-            f"Forward passes: {used:,} of the {full:,} that all models on the whole probe take "
-            f"({_numbers.percent(1 - used / full)} saved); about {spent} s of {whole} s of model time."
+        dearer = cost["seconds_used"] > cost["seconds_of_full_run"]
+        time = (
+            f"about {spent} s of model time where that takes {whole} s"
+            if not dearer
+            else f"but about {spent} s of model time where that takes {whole} s, for models are loaded again and again"
         )
+        share = _numbers.percent(1 - used / full)
+        return f"{used:,} forward passes of the {full:,} of all models on the whole probe ({share} saved); {time}."
     except (KeyError, TypeError, ValueError):  # what was read back is free in form
         return None
 

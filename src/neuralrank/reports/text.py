@@ -135,6 +135,7 @@ def _legend(ranking: Ranking, columns: tuple[Column, ...]) -> Text:
     meanings = {
         "accuracy": _sentences.accuracy_meaning(ranking),
         "p_best": "probability of the highest score",
+        "samples": "samples seen before it was stopped or the run ended",
         "seconds": "time to extract the features",
         "features": "feature dimensions",
     }
