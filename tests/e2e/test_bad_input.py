@@ -14,8 +14,10 @@ from bad_models import cut_in_half
 from numpy.typing import NDArray
 from tiny_zoo import CLASSES, Run, write_class_folders
 
+from neuralrank import registry
+
 Images = tuple[NDArray[np.uint8], NDArray[np.int64]]
-FORMATS = "onnx, timm_folder, torch_export, transformers_folder"
+FORMATS = ", ".join(registry.names("formats"))
 
 
 # --- data and models that are not there --------------------------------------------------------------------------

@@ -207,20 +207,22 @@ class KerasEncoder:
 
     def _tensors(self, model: Any, prefix: str, start: Any, wanted: set[str]) -> dict[str, Any]:
         """Run one model up to the layers wanted of it, then the models among them that hold others."""
+        if not wanted:
+            return {}
         own = {name for name in wanted if self._graph.layers[name][0] is model}
         inner: dict[str, set[str]] = {}
         for name in wanted - own:
             inner.setdefault(prefix + self._inner_name(model, prefix, name), set()).add(name)
-        order = [*sorted(own), *sorted(inner)]
-        key = (prefix, *order, str(len(own)))
+        given, entered = sorted(own), sorted(inner)
+        key = (prefix, *given, "", *entered)
         if key not in self._functions:
-            targets = [_values(model, self._graph.layers[name][1])[0] for name in sorted(own)]
-            targets += [_reads(model, self._graph.layers[name][1])[0] for name in sorted(inner)]
-            self._functions[key] = self._keras.Model(model.inputs, targets)
-        results = dict(zip(order, self._function_values(key, start), strict=True)) if order else {}
-        found = {name: results[name] for name in own}
-        for name, names in inner.items():
-            found |= self._tensors(self._graph.layers[name][1], f"{name}/", results[name], names)
+            targets = [_values(model, self._graph.layers[name][1])[0] for name in given]
+            targets += [_reads(model, self._graph.layers[name][1])[0] for name in entered]
+            self._functions[key] = self._keras.Model(model.inputs[0], targets)
+        values = self._function_values(key, start)
+        found = dict(zip(given, values, strict=False))
+        for name, value in zip(entered, values[len(given) :], strict=True):
+            found |= self._tensors(self._graph.layers[name][1], f"{name}/", value, inner[name])
         return found
 
     def _function_values(self, key: tuple[str, ...], start: Any) -> list[Any]:

@@ -63,11 +63,15 @@ class SkopsContent:
         return {name for name in names if name in _UNCHECKED or name.startswith("scipy.sparse")}
 
     def n_numbers(self) -> int:
-        """Count the stored numbers, without the states of random generators and of what trained the model."""
+        """Count the stored floating numbers and nodes of trees, without single numbers and what trained the model."""
         aside = [node for node in self.nodes if _NOT_LEARNED.search(_type(node))]
+        held = [(name, part) for node in self.nodes for name, part in self.attributes(node).items()]
+        aside += [part for name, part in held if name.startswith("_best_")]  # a network's weights once more
         left_out = {id(inner) for node in aside for inner in _below(node)}
         files = {node.get("file") for node in self.nodes if id(node) not in left_out}
-        return sum(prod(shape) for file, (shape, _) in self.headers.items() if file in files)
+        return sum(
+            prod(shape) for file, (shape, kind) in self.headers.items() if file in files and shape and kind.kind in "fV"
+        )
 
     def array(self, node: Any) -> NDArray[Any]:
         """Return the array that a node stores in an entry of its own.

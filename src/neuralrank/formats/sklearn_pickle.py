@@ -6,6 +6,7 @@ Reading a pickle runs what it says, so describing one only looks at the names in
 import bz2
 import lzma
 import pickletools
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ MAX_LOOKED_AT = 2**20
 _USUAL = ("sklearn.", "numpy.", "scipy.", "joblib.", "collections.", "copyreg.", "_codecs.", "_loss.")
 _SHOWN = 3
 _LONGEST_NAME = 200
+_NAMED = re.compile(rb"\x8c.([\w.]{1,200})\x94\x8c.([\w.]{1,200})\x94\x93|c([\w.]{1,200})\n([\w.]{1,200})\n", re.DOTALL)
 _TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
@@ -102,7 +104,8 @@ def _head(path: Path) -> bytes:
 def _names(data: bytes) -> Iterator[str]:
     """Yield the classes and functions that a pickle names, as far as it can be followed.
 
-    joblib puts the numbers of arrays between the instructions; from the first of them on, nothing is followed.
+    joblib puts the numbers of arrays between the instructions. From the first of them on, bytes that look like an
+    instruction with both names in it are taken for one.
     """
     if data.startswith((_TORCH_MAGIC, b"PK\3\4")):
         return
@@ -124,4 +127,6 @@ def _names(data: bytes) -> Iterator[str]:
             elif isinstance(argument, str):
                 stack.append(argument)
     except Exception:  # noqa: BLE001 - pickletools raises what it meets in raw bytes; what was found counts
-        return
+        pass
+    for match in _NAMED.finditer(data):
+        yield b".".join(part for part in match.groups() if part).decode()
