@@ -9,8 +9,10 @@ import pytest
 from neuralrank import rank
 from neuralrank.reports.document import document
 from neuralrank.storage.catalogue import open_catalogue
+from neuralrank.storage.journal import begin_run, take_up
 from neuralrank.storage.outcomes import JOURNAL_NAME, outcomes
 from neuralrank.storage.runs import store_ranking, targets
+from neuralrank.types import Failure
 
 
 @pytest.fixture
@@ -271,7 +273,8 @@ def test_a_catalogue_is_named_by_an_option(run, ranked, tmp_path):
 
 def test_runs_are_listed_as_table_json_and_csv(run, ranked):
     head, row = run("runs").out.splitlines()
-    assert head.split() == ["run", "ended", "models", "score", "data", "best"]
+    assert head.split() == ["run", "time", "models", "score", "data", "best", "state"]
+    assert row.endswith("  ended")
     assert row.split()[0] == ranked.run_id
     assert row.split()[2:4] == ["3", "neuralrank"]
     (listed,) = json.loads(run("runs", "--format", "json").out)
@@ -296,3 +299,52 @@ def test_an_unknown_run_is_refused(run, ranked):
         f"error: A run needs the id of one in the catalogue. Got 'zzz'. The newest are {ranked.run_id}; "
         "`neuralrank runs` lists all.\n"
     )
+
+
+# --- runs that did not end ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unended(own_catalogue) -> str:
+    """Return the id of a run that was begun and left."""
+    with (
+        open_catalogue(own_catalogue) as opened,
+        begin_run(opened, "feedbeef0123", "digest", {"data": "x.npz"}) as left,
+    ):
+        left.scored("folder:a.onnx@1", 20, 0.5)
+        left.failed(Failure(model_id="folder:b.onnx@1", stage="load", error="It is damaged."), 20)
+    return "feedbeef0123"
+
+
+def test_a_run_that_did_not_end_is_listed_beside_the_others(run, ranked, unended):
+    lines = run("runs").out.splitlines()
+    assert len(lines) == 4
+    assert sum(line.endswith("  not ended") for line in lines) == 1
+    assert lines[-1] == f"{unended} has not ended: resume with neuralrank rank --resume {unended}"
+    rows = json.loads(run("runs", "--format", "json").out)
+    assert {row["run_id"]: row["state"] for row in rows} == {ranked.run_id: "ended", unended: "not ended"}
+    told = csv.DictReader(io.StringIO(run("runs", "--format", "csv").out))
+    assert {row["state"]: row["n_models"] for row in told} == {"ended": "3", "not ended": "1"}
+
+
+def test_a_run_that_did_not_end_can_be_forgotten(run, ranked, unended):
+    gone = run("runs", "--forget", unended[:5])
+    assert (gone.code, gone.out) == (
+        0, f"Forgot run {unended}, which had come to 2 models. What was computed is kept.\n"
+    )  # fmt: skip
+    assert "has not ended" not in run("runs").out
+    again = run("runs", "--forget", unended)
+    assert (again.code, again.out) == (2, "")
+    assert again.err == (
+        f"error: --forget needs the id of a run that has not ended. Got {unended!r}. There are: none.\n"
+    )
+    assert run("runs", "--forget", ranked.run_id).code == 2  # it has ended, and stays
+    assert ranked.run_id in run("runs").out
+
+
+def test_a_run_that_goes_on_is_not_forgotten(run, own_catalogue, unended):
+    with open_catalogue(own_catalogue) as opened, take_up(opened, unended):
+        assert run("runs").out.splitlines()[-1].endswith("  running")
+        refused = run("runs", "--forget", unended)
+    assert (refused.code, refused.out) == (2, "")
+    assert "which a process runs now" in refused.err

@@ -21,6 +21,7 @@ from neuralrank.cli._catalogue import CatalogueFolder, folder_of
 from neuralrank.cli._output import REPORTS, check_writable, chosen_format, print_out, write_ranking
 from neuralrank.errors import UsageError
 from neuralrank.storage.catalogue import Catalogue
+from neuralrank.storage.journal import UnfinishedRun
 from neuralrank.storage.outcomes import Outcome
 
 LISTS = ("table", "json", "csv")
@@ -129,29 +130,73 @@ def remove(
     print_out(f"Removed {gone.id}: {gone.model_id}, {_percent(gone.accuracy)} on {gone.data}.")
 
 
-def runs(format_: Format = "table", catalogue: CatalogueFolder = None) -> None:
-    """List past rankings, newest first; `report` shows one again."""
+def runs(
+    forget: Annotated[str | None, typer.Option(help="Forget a run that did not end, by its id.")] = None,
+    format_: Format = "table",
+    catalogue: CatalogueFolder = None,
+) -> None:
+    """List rankings and runs that did not end, newest first; `report` shows one again, `rank --resume` goes on."""
     from neuralrank.storage.catalogue import open_catalogue
+    from neuralrank.storage.journal import unfinished_runs
     from neuralrank.storage.runs import Run, list_runs
 
     _check_format(format_)
     with open_catalogue(folder_of(catalogue)) as opened:
-        stored = list_runs(opened)
+        if forget is not None:
+            print_out(_forgotten(opened, forget))
+            return
+        unfinished = {run.run_id: run for run in unfinished_runs(opened)}
+        listed = {found.run_id: {**asdict(found), "state": "ended"} for found in list_runs(opened)}
+    for run in unfinished.values():
+        found = listed.setdefault(run.run_id, _unfinished_row(run))
+        found["state"] = "running" if run.is_running else "not ended"
+    rows = sorted(listed.values(), key=lambda row: row["created"], reverse=True)
     if format_ != "table":
-        _print_rows([asdict(found) for found in stored], tuple(Run.__annotations__), format_)
+        _print_rows(rows, (*Run.__annotations__, "state"), format_)
         return
-    rows = [
+    shown = [
         {
-            "run": found.run_id,
-            "ended": found.created,
-            "models": f"{found.n_models:,}",
-            "score": found.score,
-            "data": found.data,
-            "best": found.best or "–",
+            "run": row["run_id"],
+            "time": row["created"],
+            "models": f"{row['n_models']:,}",
+            "score": row["score"],
+            "data": row["data"],
+            "best": row["best"] or "–",
+            "state": row["state"],
         }
-        for found in stored
+        for row in rows
     ]
-    print_out(_table(rows, right=("models",)) if rows else "No ranking is kept yet. Make one: `neuralrank rank`.")
+    print_out(_table(shown, right=("models",)) if shown else "No ranking is kept yet. Make one: `neuralrank rank`.")
+    for row in rows:
+        if row["state"] == "not ended" and unfinished[row["run_id"]].options:
+            print_out(f"{row['run_id']} has not ended: resume with neuralrank rank --resume {row['run_id']}")
+        elif row["state"] == "not ended":
+            print_out(f"{row['run_id']} has not ended: call rank with the same objects again")
+
+
+def _unfinished_row(run: UnfinishedRun) -> dict[str, Any]:
+    """Return a run without a ranking as a row beside those that have one."""
+    return {
+        "run_id": run.run_id,
+        "created": run.created,
+        "fingerprint": None,
+        "data": run.options.get("data", ""),
+        "score": run.options.get("score", ""),
+        "n_models": run.n_scored,
+        "best": None,
+    }
+
+
+def _forgotten(opened: Catalogue, key: str) -> str:
+    """Forget a run that did not end, and say so."""
+    from neuralrank.storage.journal import find_unfinished, forget_run
+
+    run = find_unfinished(opened, key, option="--forget")
+    if run.is_running:
+        raise UsageError(f"--forget needs a run that nothing is at. Got {run.run_id}, which a process runs now. Wait.")
+    forget_run(opened, run.run_id)
+    n_models = f"{run.n_scored + run.n_failed:,} model{'' if run.n_scored + run.n_failed == 1 else 's'}"
+    return f"Forgot run {run.run_id}, which had come to {n_models}. What was computed is kept."
 
 
 def report(

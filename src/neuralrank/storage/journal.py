@@ -67,25 +67,41 @@ class RunJournal:
         """
         self._put(model_id, n_samples, value, None)
 
-    def failed(self, failure: Failure) -> None:
-        """Write down a failure.
+    def failed(self, failure: Failure, n_samples: int) -> None:
+        """Write down that a model failed on its way to so many samples.
 
         Raises:
             CatalogueError: the catalogue cannot be written.
         """
-        self._put(failure.model_id, 0, None, failure)
+        self._put(failure.model_id, n_samples, None, failure)
 
-    def failures(self) -> dict[str, Failure]:
-        """Return the models that failed, by id."""
+    def failures(self) -> dict[str, tuple[int, Failure]]:
+        """Return the models that failed, by id, with the samples they were on their way to."""
         with told(self._catalogue.folder):
             rows = self._catalogue.connection.execute(
-                "SELECT model_id, stage, error FROM step WHERE run_id = ? AND error IS NOT NULL", (self.run_id,)
+                "SELECT model_id, n_samples, stage, error FROM step WHERE run_id = ? AND error IS NOT NULL",
+                (self.run_id,),
             ).fetchall()
         return {
-            model_id: Failure(model_id=model_id, stage=cast(Stage, stage), error=error)
-            for model_id, stage, error in rows
+            model_id: (n_samples, Failure(model_id=model_id, stage=cast(Stage, stage), error=error))
+            for model_id, n_samples, stage, error in rows
             if stage in get_args(Stage)
         }
+
+    def renew(self, digest: str, options: Mapping[str, Any]) -> None:
+        """Say that the run goes on with other options or data: models that failed are to be tried again.
+
+        Raises:
+            CatalogueError: the catalogue cannot be written.
+        """
+        with writing(self._catalogue.connection, self._catalogue.folder):
+            self._catalogue.connection.execute(
+                "UPDATE unfinished SET digest = ?, options = ? WHERE run_id = ?",
+                (digest, json.dumps(options), self.run_id),
+            )
+            self._catalogue.connection.execute(
+                "DELETE FROM step WHERE run_id = ? AND error IS NOT NULL", (self.run_id,)
+            )
 
     def end(self) -> None:
         """Forget the run: it has come to its end.
@@ -143,8 +159,13 @@ def unfinished_runs(catalogue: Catalogue) -> list[UnfinishedRun]:
     return list(_runs(catalogue.folder, rows))
 
 
-def find_unfinished(catalogue: Catalogue, key: str) -> UnfinishedRun:
+def find_unfinished(catalogue: Catalogue, key: str, *, option: str = "--resume") -> UnfinishedRun:
     """Return the run without an end whose id begins with `key`.
+
+    Args:
+        catalogue: where it is.
+        key: its id, or the start of it.
+        option: by which it is asked for.
 
     Raises:
         UnknownNameError: there is none, or more than one.
@@ -153,7 +174,7 @@ def find_unfinished(catalogue: Catalogue, key: str) -> UnfinishedRun:
     if len(found) != 1:
         known = ", ".join(run.run_id for run in unfinished_runs(catalogue)[:5]) or "none"
         got = f"{len(found)} that begin with {key!r}" if found else f"{key!r}"
-        raise UnknownNameError(f"--resume needs the id of a run that has not ended. Got {got}. There are: {known}.")
+        raise UnknownNameError(f"{option} needs the id of a run that has not ended. Got {got}. There are: {known}.")
     return found[0]
 
 
