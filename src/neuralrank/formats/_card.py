@@ -1,4 +1,4 @@
-"""The JSON card beside an ONNX or `.pt2` file: our own format, described in docs/model-card.md.
+"""The JSON card beside an ONNX, `.pt2` or `.keras` file: our own format, described in docs/model-card.md.
 
 A card comes from a stranger like the weights do: every field is checked for type, length and range before use.
 What a card leaves out is assumed elsewhere, in `_assumed.py`, and said.
@@ -67,9 +67,12 @@ def read_card(model_file: Path) -> Card | None:
         None if there is no such file.
 
     Raises:
-        ModelError: the card is not JSON, or a field is of the wrong type, out of range or contradicts another.
+        ModelError: the card is no file or not JSON, or a field is of the wrong type, out of range, or contradicts
+            another.
     """
     path = model_file.with_suffix(".json")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ModelError(f"{path.name} needs to be a regular file. Got a pipe, socket or device. Remove it.")
     if not path.is_file():
         return None
     if path.is_symlink() and path.resolve().parent not in (model_file.parent.resolve(), model_file.resolve().parent):
