@@ -60,6 +60,12 @@ def _divide(left: Any, right: Any) -> float:
     return float(left / right)
 
 
+def _power(base: Any, exponent: Any) -> Any:
+    if isinstance(base, int) and isinstance(exponent, int) and exponent * base.bit_length() > 64:
+        raise OverflowError("a whole number of more than 64 bits")
+    return math.pow(base, exponent) if isinstance(base, float) or isinstance(exponent, float) else base**exponent
+
+
 def _append(items: list[Any], value: Any) -> list[Any]:
     items.append(value)
     return items
@@ -112,6 +118,7 @@ PLAIN: Mapping[str, Callable[..., Any]] = {
     "remainder": operator.mod,
     "fmod": math.fmod,
     "neg": operator.neg,
+    "pow": _power,
     "abs": abs,
     "round": round,
     "floor": math.floor,
