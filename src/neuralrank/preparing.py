@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,8 @@ def digest_of(options: Options, setup: Setup) -> str:
         if key not in (*_WITHOUT_MEANING, "data", "models", "groups")
     }
     ids = [item.model_id if not isinstance(item, Fetchable) else item.entry.model_id for item in setup.listed]
-    whole = json.dumps([asked, sorted(ids), setup.target.fingerprint, setup.probe.digest], sort_keys=True, default=str)
+    said = [asked, sorted(ids), setup.target.fingerprint, setup.probe.digest, version("neuralrank")]
+    whole = json.dumps(said, sort_keys=True, default=str)
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
@@ -223,6 +225,8 @@ def _absolute(path: str | Path) -> str:
 def _strategy(options: Options, order: Order) -> tuple[str, Strategy]:
     """Return the strategy that is asked for, racing where its options are given, else the full run."""
     asked = {"confidence": options.confidence, "tolerance": options.tolerance}
+    if options.top is not None and options.top < 1:
+        raise UsageError(f"--top needs at least 1 model. Got {options.top}. Use 1 if unsure.")
     name = options.strategy or ("racing" if any(value is not None for value in asked.values()) else "full")
     make = registry.get("strategies", name)
     for option, value in asked.items():

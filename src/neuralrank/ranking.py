@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from neuralrank import settings
@@ -144,8 +145,13 @@ def rank(  # more keywords than the house rule allows: each is one command-line 
         'resnet20.onnx'
     """
     given = locals()
-    options = Options(**{each.name: given[each.name] for each in dataclasses.fields(Options)})
+    options = Options(**{each.name: _plain(given[each.name]) for each in dataclasses.fields(Options)})
     return rank_with(options, progress=progress)
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of NumPy as one of Python, which can be written down."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def resume(
@@ -170,13 +176,14 @@ def resume(
         UsageError: another process is at it, or it was given Python objects, which only its own program has.
         CatalogueError: the catalogue cannot be used.
     """
-    return rank_with(resumed_options(run_id, catalogue, max_seconds, limits), progress=progress)
+    found, options = resumed_options(run_id, catalogue, max_seconds, limits)
+    return rank_with(options, run_id=found, progress=progress)
 
 
 def resumed_options(
     run_id: str, catalogue: str | Path | None, max_seconds: float | None, limits: Limits | None
-) -> Options:
-    """Return the options of a run that did not come to its end; see `resume`."""
+) -> tuple[str, Options]:
+    """Return id and options of a run that did not come to its end; see `resume`."""
     folder = Path(catalogue) if catalogue is not None else settings.catalogue_dir()
     with open_catalogue(folder) as opened:
         run = find_unfinished(opened, run_id)
@@ -189,20 +196,28 @@ def resumed_options(
         )
     options = options_from(run.options)
     limits = limits or options.limits
-    return dataclasses.replace(options, catalogue=folder, max_seconds=max_seconds, limits=limits)
+    return run.run_id, dataclasses.replace(options, catalogue=folder, max_seconds=max_seconds, limits=limits)
 
 
 def rank_with(
     options: Options,
     *,
+    run_id: str | None = None,
     progress: Callable[[Progress], None] | None = None,
     tell: Callable[[Target], None] | None = None,
 ) -> Ranking:
-    """Rank as the options ask, see `rank`; `tell` is called with the data set once it is read."""
+    """Rank as the options ask, see `rank`.
+
+    Args:
+        options: of the run.
+        run_id: of the run without an end to go on with; None: the one of the same options, if there is one.
+        progress: see `rank`.
+        tell: called with the data set once it is read.
+    """
     began = time.monotonic()
     setup = prepare(options, tell=tell)
     feature_rows(setup.cache.folder).sweep()
-    with _opened_journal(options, setup) as journal:
+    with _opened_journal(options, setup, run_id) as journal:
         extraction = Extraction(probe=setup.probe, cache=setup.cache, limits=setup.limits, trusted=setup.trusted)
         with extraction:
             loop = Loop(
@@ -233,7 +248,7 @@ class _Journal:
     run_id: str
     catalogue: Catalogue | None = None
     journal: RunJournal | None = None
-    known_failures: Mapping[str, Failure] = field(default_factory=dict)
+    known_failures: Mapping[str, tuple[int, Failure]] = field(default_factory=dict)
     problem: str | None = None
 
     def scored(self, model_id: str, n_samples: int, value: float | None) -> None:
@@ -242,11 +257,11 @@ class _Journal:
             if self.journal is not None:
                 self.journal.scored(model_id, n_samples, value)
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: Failure, n_samples: int) -> None:
         """Write down a failure."""
         with self._tolerant():
             if self.journal is not None:
-                self.journal.failed(failure)
+                self.journal.failed(failure, n_samples)
 
     def keep(self, ranking: Ranking, *, is_complete: bool) -> None:
         """Keep the ranking, and forget the journal of a run that has come to its end."""
@@ -267,14 +282,14 @@ class _Journal:
 
 
 @contextmanager
-def _opened_journal(options: Options, setup: Setup) -> Iterator[_Journal]:
-    """Begin a run in the catalogue, or take up the one that the same command left without an end."""
+def _opened_journal(options: Options, setup: Setup, run_id: str | None) -> Iterator[_Journal]:
+    """Begin a run in the catalogue, or take up the one that is named or that the same command left without an end."""
     ours = _Journal(run_id=uuid.uuid4().hex[:12])
     with ExitStack() as stack:
         try:
             ours.catalogue = stack.enter_context(open_catalogue(setup.catalogue))
             digest = digest_of(options, setup)
-            ours.journal = _taken_up(ours.catalogue, digest)
+            ours.journal = _taken_up(ours.catalogue, run_id, digest, resumable(options))
             if ours.journal is None:
                 ours.journal = begin_run(ours.catalogue, ours.run_id, digest, resumable(options))
             stack.enter_context(ours.journal)
@@ -284,11 +299,20 @@ def _opened_journal(options: Options, setup: Setup) -> Iterator[_Journal]:
         yield ours
 
 
-def _taken_up(catalogue: Catalogue, digest: str) -> RunJournal | None:
+def _taken_up(catalogue: Catalogue, run_id: str | None, digest: str, options: Mapping[str, Any]) -> RunJournal | None:
+    """Hold a run without an end; what failed under other limits, or on data that have changed, is tried again."""
     for run in unfinished_runs(catalogue):
-        if run.digest == digest and not run.is_running:
-            return take_up(catalogue, run.run_id)
+        if run.is_running or (run.digest != digest if run_id is None else run.run_id != run_id):
+            continue
+        journal = take_up(catalogue, run.run_id)
+        if journal is not None and (run.digest != digest or _limits_of(run.options) != _limits_of(options)):
+            journal.renew(digest, options)
+        return journal
     return None
+
+
+def _limits_of(options: Mapping[str, Any]) -> list[Any]:
+    return [options.get(name) for name in ("limits", "max_memory", "max_fetch", "offline")]
 
 
 # --- the result --------------------------------------------------------------------------------------------------

@@ -64,8 +64,8 @@ class Journal(Protocol):
         """Write down that a model was scored on so many samples; durable when it returns."""
         ...
 
-    def failed(self, failure: Failure) -> None:
-        """Write down that a model failed; durable when it returns."""
+    def failed(self, failure: Failure, n_samples: int) -> None:
+        """Write down that a model failed on its way to so many samples; durable when it returns."""
         ...
 
 
@@ -134,8 +134,9 @@ class Loop:
     journal: Journal
     deadline: float | None = None
     """On `time.monotonic`."""
-    known_failures: Mapping[str, Failure] = field(default_factory=dict)
-    """Models that failed before this run was resumed, by id: they are not tried again."""
+    known_failures: Mapping[str, tuple[int, Failure]] = field(default_factory=dict)
+    """Models that failed before this run was resumed, by id: on their way to so many samples they fail again, untried.
+    Up to there they count, as they did then, or the others would not go the same ways."""
     _states: list[_State] = field(default_factory=list)
     _plan: Plan = field(default_factory=Plan)
     _n_passes: int = 0
@@ -146,7 +147,7 @@ class Loop:
         Raises:
             KeyboardInterrupt: before any model was scored.
         """
-        self._states = [_State(item=item, failure=self._listed_failure(item)) for item in listed]
+        self._states = [_State(item=item, failure=item if isinstance(item, Failure) else None) for item in listed]
         for state in self._states:
             if state.failure is not None:
                 self._end(state)
@@ -157,7 +158,7 @@ class Loop:
         # Scores are computed in the same threads that wait for the workers: each gets its share of the cores.
         with threadpool_limits(limits.threads_each), ThreadPoolExecutor(limits.jobs) as pool:
             try:
-                stopped = self._loop(pool, running, limits.jobs)
+                stopped, is_complete = self._loop(pool, running, limits.jobs)
             except BaseException as error:
                 self.extraction.stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -165,12 +166,12 @@ class Loop:
                 if not isinstance(error, KeyboardInterrupt) or not n_scored:
                     raise
                 n_ended = sum(bool(state.sheets or state.failure) for state in self._states)
-                stopped = f"interrupted after {n_ended} of {len(self._states)} models"
+                stopped, is_complete = f"interrupted after {n_ended} of {len(self._states)} models", False
         return Outcome(
             trials=self._trials(),
             failures=[state.failure for state in self._states if state.failure is not None],
             stopped=stopped,
-            is_complete=self._plan.ended is not None,
+            is_complete=is_complete,
             n_passes=self._n_passes,
         )
 
@@ -180,14 +181,19 @@ class Loop:
 
     # --- the loop ------------------------------------------------------------------------------------------------
 
-    def _loop(self, pool: ThreadPoolExecutor, running: dict[Future[_Scored | Failure], Step], n_jobs: int) -> str:
-        """Run trials until something ends it, and say what."""
+    def _loop(
+        self, pool: ThreadPoolExecutor, running: dict[Future[_Scored | Failure], Step], n_jobs: int
+    ) -> tuple[str, bool]:
+        """Run trials until something ends it; say what, and whether it was the strategy."""
+        is_late = False
         while True:
             self._plan = self.strategy.next_trials(self.history())
             for place in self._plan.out:
                 self._end(self._states[place])
             if self._plan.ended is not None and not running:
-                return self._plan.ended
+                return self._plan.ended, True
+            if is_late:
+                return self._out_of_time(running), False
             for step in self._plan.trials[: n_jobs - len(running)] if self._plan.ended is None else ():
                 state = self._states[step.model]
                 state.running = step.rung
@@ -195,9 +201,10 @@ class Loop:
             left = None if self.deadline is None else self.deadline - time.monotonic()
             done, _ = wait(running, timeout=None if left is None else max(0.0, left), return_when=FIRST_COMPLETED)
             if not done:
-                return self._out_of_time(running)
+                return self._out_of_time(running), False
             for future in done:
                 self._take(running.pop(future), future.result())
+            is_late = self.deadline is not None and time.monotonic() > self.deadline
 
     def _out_of_time(self, running: dict[Future[_Scored | Failure], Step]) -> str:
         """End the workers; what they had finished is kept, and trials that ended in this moment count."""
@@ -215,7 +222,7 @@ class Loop:
         state.running = None
         if isinstance(result, Failure):
             state.failure = result
-            self.journal.failed(result)
+            self.journal.failed(result, len(self.rungs[step.rung]))
             self._end(state)
             return
         state.item, state.features, state.n_features = result.record, result.features, result.n_features
@@ -236,11 +243,14 @@ class Loop:
 
     def _try(self, item: Item, n_known: int, rung: int) -> _Scored | Failure:
         """Run one model up to a rung and score it there and at the rungs between; in a thread of its own."""
+        known = self._known_failure(item, rung)
+        if known is not None:
+            return known
         if isinstance(item, Fetchable):
             item = _fetched(item)
         if isinstance(item, Failure):
             return item
-        obstacle = self._mismatch(item) or untrusted(item, self.extraction.trusted)
+        obstacle = self._known_failure(item, rung) or self._mismatch(item) or untrusted(item, self.extraction.trusted)
         if obstacle is not None:
             return obstacle
         features = self.extraction.features(
@@ -275,12 +285,14 @@ class Loop:
         error = f"The target data set needs {need}. Got {have}. Leave it out, or use other data."
         return Failure(model_id=record.model_id, stage="match", error=error)
 
-    # --- what strategies see --------------------------------------------------------------------------------------
+    def _known_failure(self, item: Item, rung: int) -> Failure | None:
+        model_id = item.entry.model_id if isinstance(item, Fetchable) else item.model_id
+        n_samples, failure = self.known_failures.get(model_id, (0, None))
+        if failure is None or failure.stage == "fetch" or n_samples > len(self.rungs[rung]):
+            return None
+        return failure
 
-    def _listed_failure(self, item: Item) -> Failure | None:
-        if isinstance(item, Failure):
-            return item
-        return self.known_failures.get(item.model_id if isinstance(item, ModelRecord) else item.entry.model_id)
+    # --- what strategies see --------------------------------------------------------------------------------------
 
     def _contender(self, state: _State) -> Contender:
         start, each = self._seconds(state)

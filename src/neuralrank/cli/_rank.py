@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
-from click.core import ParameterSource
 from rich.console import Console
 from rich.text import Text
 
@@ -101,6 +99,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 if any model
 
 
 def rank(
+    context: typer.Context,
     models: Models = None,
     data: Data = None,
     where: Where = None,
@@ -143,19 +142,19 @@ def rank(
     quiet: Quiet = False,
 ) -> int:
     """Rank models for a data set."""
-    given = dict(locals())
+    given = {name: value for name, value in locals().items() if name != "context"}
     if "" in (*(models or ()), data, cache_dir):
         raise UsageError("A path is needed. Got an empty one. Check for a shell variable that is not set.")
     chosen = chosen_format(format_, out)
     if out is not None:
         check_writable(out)
     notes = Console(stderr=True, highlight=False, quiet=quiet)
-    options = _resumed(resume, given) if resume is not None else _options(given)
+    run_id, options = _resumed(resume, given, context) if resume is not None else (None, _options(given))
     if layer == "list":
         return _list_layers(options, notes)
     if dry_run:
         return _dry_run(options, chosen, out, notes, quiet=quiet)
-    result = _ranked(options, notes, quiet=quiet)
+    result = _ranked(options, run_id, notes, quiet=quiet)
     _tell_pool(result, notes)
     if chosen == "table":
         _tell_prior(result, top)
@@ -197,29 +196,29 @@ def _options(given: Mapping[str, Any]) -> Options:
 _WITH_RESUME = ("resume", "catalogue", "max_seconds", "format_", "out", "strict", "quiet", "dry_run", "top", *_LIMITS)
 
 
-def _resumed(run_id: str, given: Mapping[str, Any]) -> Options:
-    """Return the options that a run was begun with; only how it goes on can be said anew."""
+def _resumed(run_id: str, given: Mapping[str, Any], context: typer.Context) -> tuple[str, Options]:
+    """Return a run's id and the options that it was begun with; only how it goes on can be said anew."""
     from neuralrank.ranking import resumed_options
 
-    context = click.get_current_context()
     for name in given:
         source = context.get_parameter_source(name)
-        if name not in _WITH_RESUME and source is ParameterSource.COMMANDLINE:
+        if name not in _WITH_RESUME and source is not None and source.name == "COMMANDLINE":
+            option = name if name == "models" else f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"--resume takes models, data and options from the run. Got {name.replace('_', '-')} as well. "
+                f"--resume takes models, data and options from the run. Got {option} as well. "
                 "Leave it out, or rank anew: what was computed is kept."
             )
     limits = _limits(given) if any(given[name] is not None for name in _LIMITS) else None
     return resumed_options(run_id, folder_of(given["catalogue"]), given["max_seconds"], limits)
 
 
-def _ranked(options: Options, notes: Console, *, quiet: bool) -> Ranking:
+def _ranked(options: Options, run_id: str | None, notes: Console, *, quiet: bool) -> Ranking:
     """Rank, showing how it goes, and say what there is to say beside the result."""
     from neuralrank.ranking import rank_with
 
     with ProgressView(notes, enabled=not quiet) as view, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", RuntimeWarning)
-        result = rank_with(options, progress=view.update, tell=lambda target: _tell_notes(target, notes))
+        result = rank_with(options, run_id=run_id, progress=view.update, tell=lambda target: _tell_notes(target, notes))
     for warning in warned:
         notes.print(Text(str(warning.message), style="yellow"), soft_wrap=True)
     missing = [name for name, state in result.settings["walls"].items() if state != "on"]
