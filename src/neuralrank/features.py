@@ -287,7 +287,7 @@ class Extraction:
                 n_total=len(missing),
             )
             widths = {kind: known[kind].width for kind in wanted}
-            made = _made(record, widths, outcome, ours, len(missing))
+            made = _made(record, widths, outcome, ours, len(missing), len(rung))
             if isinstance(made, Failure):
                 return made
             rows, metadata, problems = made
@@ -364,9 +364,16 @@ _Made = tuple[dict[str, PassRows], dict[str, dict[str, Any]], tuple[str, ...]]
 
 
 def _made(
-    record: ModelRecord, wanted: Mapping[str, int | None], outcome: JobOutcome, ours: Unfinished, n_missing: int
+    record: ModelRecord,
+    wanted: Mapping[str, int | None],
+    outcome: JobOutcome,
+    ours: Unfinished,
+    n_missing: int,
+    n_samples: int,
 ) -> _Made | Failure:
     """Check the rows that the worker wrote: return them, what to keep with them, and what is wrong with the logits.
+
+    Rows that are known are finite, so what is said of bad ones is the same however many had to be run.
 
     A pass with the head that failed is not remembered: it may have met a limit that the next one does not.
     """
@@ -393,7 +400,7 @@ def _made(
             return Failure(model_id=record.model_id, stage="extract", error=error)
         if n_bad := _n_not_finite(part.values):
             error = (
-                f"Features need to be finite. Got NaN or infinity for {n_bad:,} of {n_rows:,} samples "
+                f"Features need to be finite. Got NaN or infinity for {n_bad:,} of {n_samples:,} samples "
                 f"at layer {layer!r}. The weights may be damaged; choose another --layer or another copy."
             )
             return Failure(model_id=record.model_id, stage="extract", error=error)
@@ -403,7 +410,7 @@ def _made(
     part, head = rows.get("logits"), result["head"]
     problems = tuple(head["warnings"])
     if part is not None and (n_bad := _n_not_finite(part.values)):
-        got = f"Got NaN or infinity for {n_bad:,} of {len(part.values):,} samples at layer {head['layer']!r}."
+        got = f"Got NaN or infinity for {n_bad:,} of {n_samples:,} samples at layer {head['layer']!r}."
         problems = (f"{HEAD_UNUSABLE} {got}",)
         rows.pop("logits")
     if not head["given"] or part is None or len(part.places) < n_missing:
