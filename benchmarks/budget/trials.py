@@ -3,7 +3,6 @@
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from collect import Recorded
@@ -37,7 +36,7 @@ def drive(
     seconds_per_sample: np.ndarray,
     *,
     start_seconds: float,
-    n_workers: int = 2,
+    n_workers: int,
 ) -> Run:
     """Run a strategy to its end on a virtual clock.
 
@@ -47,7 +46,7 @@ def drive(
         look: what a model, by place, shows on so many samples.
         seconds_per_sample: shape (n_models,).
         start_seconds: of every pass.
-        n_workers: passes at once.
+        n_workers: passes at once; with as many as models, all passes of a plan are awaited before the next one.
     """
     rungs = strategy.rungs(n_samples)
     n_models = len(seconds_per_sample)
@@ -77,9 +76,10 @@ def drive(
             n_passes, n_starts, seconds = n_passes + rungs[trial.rung] - seen, n_starts + 1, seconds + took
             running[trial.model] = trial.rung
             heapq.heappush(ends, (clock + took + start_seconds, trial.model))
-        clock, model = heapq.heappop(ends)
-        reached = range(len(looks[model]), running.pop(model) + 1)
-        looks[model] = (*looks[model], *(look(model, rungs[at]) for at in reached))
+        for _ in range(len(ends) if n_workers >= n_models else 1):
+            clock, model = heapq.heappop(ends)
+            reached = range(len(looks[model]), running.pop(model) + 1)
+            looks[model] = (*looks[model], *(look(model, rungs[at]) for at in reached))
     left = [at for at in range(n_models) if at not in plan.out]
     return Run(
         plan=plan,
@@ -89,12 +89,6 @@ def drive(
         n_starts=n_starts,
         seconds=seconds,
     )
-
-
-def drive_recorded(strategy: Strategy, trial: Recorded, start_seconds: float) -> Run:
-    """Run a strategy on a recorded trial."""
-    look = cache(trial.look)
-    return drive(strategy, trial.rungs[-1], look, trial.seconds_per_sample, start_seconds=start_seconds)
 
 
 def judge(trial: Recorded, winner: int, truth: dict[str, float]) -> dict[str, object]:

@@ -21,9 +21,9 @@ from neuralrank.strategies import History
 Floats = NDArray[np.float64]
 
 _GROWTH_DECAY = 2.0**-0.5
-"""By which growth falls from one doubling of the samples to the next. Of two targets that served to choose it, the
-differences between models that were still to come were 0.8 to 1.5 times those of the last doubling, as such a series
-says they are; carrying growth on undiminished would have said 1.3 to 5.3 times."""
+"""By which growth falls from one doubling of the samples to the next. On two targets that served to choose it, the
+standard deviation over models of the growth still to come was 0.8 to 1.5 times that of the last doubling, with 1.3 to
+5.3 doublings left; the series says 0.9 to 2.0. A good part of both is chance, which the interval counts already."""
 _COPY = 1e-3
 """Models whose terms differ by no more on any sample are one network, rounded in two ways."""
 
