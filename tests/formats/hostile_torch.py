@@ -118,6 +118,23 @@ def script_hides_a_file_in_a_branch(path: Path, marker: Path) -> None:
     _script_with(path, f'if torch.gt(torch.size(x, 0), 2):\n      torch.save(x, "{marker}")\n    else:\n      pass')
 
 
+def script_hides_a_file_in_the_name_of_an_attribute(path: Path, marker: Path) -> None:
+    _script_with(path, f'bad = getattr(self, torch.save(x, "{marker}"))')
+
+
+def script_hides_a_file_in_a_type(path: Path, marker: Path) -> None:
+    _script_with(path, f'bad = isinstance(x, torch.save(x, "{marker}"))')
+
+
+def script_hides_a_file_in_a_keyword(path: Path, marker: Path) -> None:
+    _script_with(path, f'bad = annotate(int, 1, x=torch.save(x, "{marker}"))')
+
+
+def script_hides_a_file_in_a_default(path: Path, marker: Path) -> None:
+    write_script(path)
+    change_code(path, "x: Tensor)", f'x: Tensor, y: int=torch.save(1, "{marker}"))')
+
+
 def script_calls_a_library(path: Path, marker: Path) -> None:
     """`profiler` is a space of operators beside `aten`."""
     _script_with(path, 'bad = ops.profiler._record_function_enter_new("x", None)')
@@ -218,6 +235,10 @@ SCRIPTS: tuple[Maker, ...] = (
     script_maps_a_file,
     script_writes_a_file,
     script_hides_a_file_in_a_branch,
+    script_hides_a_file_in_the_name_of_an_attribute,
+    script_hides_a_file_in_a_type,
+    script_hides_a_file_in_a_keyword,
+    script_hides_a_file_in_a_default,
     script_calls_a_library,
     script_runs_python,
     script_names_python,

@@ -412,3 +412,14 @@ def test_no_operator_on_the_lists_touches_files_or_is_unknown_to_torch():
     assert not forbidden & (operators.TENSOR | operators.OVERWRITING)
     own = (operators.TENSOR | operators.OVERWRITING) - operators.PURE
     assert [name for name in own if not hasattr(torch.ops.aten, name)] == []
+
+
+def test_an_operator_off_the_list_is_refused_where_it_is_called_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from neuralrank.formats import _script_code
+
+    monkeypatch.setattr(_script_code, "known", lambda *_: True)
+    path, marker = tmp_path / "evil.pt", tmp_path / "marker"
+    hostile_torch.script_writes_a_file(path, marker)
+    path.with_suffix(".json").write_text(json.dumps(CARD))
+    assert sentence_of(path).startswith("evil.pt needs operators that are known to be safe. Got 'torch.save'.")
+    assert not marker.exists()

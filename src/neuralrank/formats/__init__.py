@@ -1,4 +1,4 @@
-"""One checkpoint → an encoder, one file each. Nothing here runs code that a checkpoint brings."""
+"""One checkpoint → an encoder, one file each. Nothing here runs code of a checkpoint that needs no trust."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

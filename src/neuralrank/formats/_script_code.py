@@ -28,8 +28,8 @@ EXPRESSIONS = (
     ast.Load,
     ast.Store,
 )
-MARKERS = ("annotate", "unchecked_cast", "uninitialized", "getattr", "isinstance")
-"""Calls that only say a type, or name an attribute by a text; their type argument is not looked at."""
+MARKERS = ("annotate", "unchecked_cast", "uninitialized")
+"""Calls that only say a type; it is not looked at, here or when the code is carried out."""
 RUN_AT_LOAD = ("__setstate__", "__getstate__")
 
 
@@ -182,7 +182,10 @@ class ScriptCode:
         elif name.startswith(("ops.", "torch.", "CONSTANTS.")):
             raise self._unsafe(name)
         elif name in MARKERS:
-            return inner[1:] if name in ("annotate", "unchecked_cast") else inner[:1]
+            return inner[1:]
+        elif name == "getattr":
+            if len(inner) != 2 or not isinstance(inner[1], ast.Constant):
+                raise self._unsafe(name)
         elif "." not in name and name not in BUILT_IN and not name.startswith("_"):
             # torch names the functions it calls through by _0, _1 and so on
             raise self._unsafe(name)
