@@ -23,16 +23,12 @@ _TASKS = {
 _LIBRARIES = {
     "onnx": "onnx",
     "torch_export": "pytorch",
-    "keras_archive": "keras",
-    "skops_file": "sklearn",
-    "sklearn_pickle": "sklearn",
-}
-_LIBRARIES = {
-    "onnx": "onnx",
-    "torch_export": "pytorch",
     "torchscript": "pytorch",
     "state_dict": "pytorch",
     "trusted_module": "pytorch",
+    "keras_archive": "keras",
+    "skops_file": "sklearn",
+    "sklearn_pickle": "sklearn",
 }
 _CLASSIFIES = {"image": "image-classification", "text": "text-classification", "audio": "audio-classification"}
 

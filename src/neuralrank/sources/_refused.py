@@ -63,6 +63,11 @@ def refusal(path: Path) -> str | None:
             f"{path.name} needs to be a .keras file. Got HDF5, the older format of Keras, which can run code while "
             "it is loaded. Load it where you trust it, and save it again with model.save('model.keras')."
         )
+    if suffix == ".torchscript":
+        return (
+            f"{path.name} needs to be a file that torch.jit.save wrote. Got another one. Save it again, or export the "
+            "model to ONNX."
+        )
     if suffix in OTHERS:
         return (
             f"{path.name} needs a format that neuralrank loads. Got {suffix}, which it does not yet. Export it to ONNX."

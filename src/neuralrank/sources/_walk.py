@@ -93,7 +93,7 @@ class Walk:
         pickles = [entry for entry in entries if is_pickle(entry)]
         if not pickles or any(entry.suffix.lower() in (*LOADED, ".safetensors") for entry in entries):
             return described
-        refused = Refused(name=self.name(path), files=tuple(pickles), error=refusal(pickles[0]) or "")
+        refused = self.refused(path, tuple(pickles), refusal(pickles[0]) or "")
         if isinstance(described, Failure) and any(entry.name in described.error for entry in pickles):
             return replace(refused, error=described.error)  # a whole model, but for the format of its weights
         return refused if described is None else described
@@ -109,10 +109,10 @@ class Walk:
             return None
         described = self.described(path)
         if isinstance(described, Failure) and is_pickle(path):  # known by its content, and listed with what it lacks
-            return Refused(name=self.name(path), files=(path,), error=described.error)
+            return self.refused(path, (path,), described.error)
         if described is not None or reason is None:
             return described
-        return Refused(name=self.name(path), files=(path,), error=reason)
+        return self.refused(path, (path,), reason)
 
     def described(self, path: Path) -> ModelRecord | Unchanged | Failure | None:
         """Ask every format; the first that knows the path has it, else the first complaint counts."""
@@ -146,7 +146,7 @@ class Walk:
             path=path,
             content_hash=content_hash,
             size_bytes=size,
-            facts=facts,
+            facts=replace(facts, needs_trust=facts.needs_trust and printable(facts.needs_trust)),
         )
 
     def hashed(self, path: Path, files: tuple[Path, ...]) -> tuple[str, int]:
@@ -177,15 +177,27 @@ class Walk:
 
     def name(self, path: Path) -> str:
         """Return the path below the root in printable characters; the root itself goes by its own name."""
-        name = path.relative_to(self.base).as_posix() if path != self.base else path.resolve().name
-        return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
+        return printable(path.relative_to(self.base).as_posix() if path != self.base else path.resolve().name)
 
     def location(self, path: Path) -> str:
         """Return the absolute path, links above the root resolved."""
         return str(self._real_base / path.relative_to(self.base))
 
     def failure(self, path: Path, error: str) -> Failure:
-        return Failure(model_id=f"folder:{self.name(path)}", stage="list", error=error)
+        return Failure(model_id=f"folder:{self.name(path)}", stage="list", error=printable(error))
+
+    def refused(self, path: Path, files: tuple[Path, ...], error: str) -> Refused:
+        return Refused(name=self.name(path), files=files, error=printable(error))
+
+
+def printable(text: str) -> str:
+    r"""Return a text that may hold names of a stranger's files, without line breaks and escape sequences.
+
+    Example:
+        >>> print(printable("\x1b[31mred.onnx"))
+        \x1b[31mred.onnx
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def boundary_of(root: Path) -> Path:
