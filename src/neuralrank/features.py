@@ -7,7 +7,6 @@ known is run, and asking again for what is known starts no worker.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ from neuralrank.limits import Limits
 from neuralrank.probe import Probe, Rung, write_samples
 from neuralrank.storage.feature_cache import FeatureCache, cache_key
 from neuralrank.storage.feature_rows import FeatureRows, PassRows, Unfinished, feature_rows
+from neuralrank.storage.scratch import Scratch
 from neuralrank.types import (
     Failure,
     ModelRecord,
@@ -127,7 +127,7 @@ class Extraction:
     """Set it to end the models that are running."""
     walls: dict[str, str] = field(default_factory=dict)
     """What stood around the workers that ran: 'on', or why not."""
-    _scratch: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
+    _scratch: list[Scratch] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _not_kept: list[str] = field(default_factory=list)
     """Why features of this run are lost at its end, in one sentence; empty while they are kept."""
@@ -147,12 +147,16 @@ class Extraction:
         """A folder of its own, with the decoded samples in it: they are decoded when the first model needs them."""
         with self._lock:
             if not self._scratch:
-                folder = _scratch_folder()
-                samples = Path(folder.name) / "samples"
-                samples.mkdir()
-                write_samples(self.probe, samples)
+                folder = Scratch()
+                try:
+                    samples = folder.path / "samples"
+                    samples.mkdir()
+                    write_samples(self.probe, samples)
+                except BaseException:
+                    folder.cleanup()
+                    raise
                 self._scratch.append(folder)
-            return Path(self._scratch[0].name)
+            return self._scratch[0].path
 
     def features(
         self,
@@ -470,10 +474,3 @@ def _failure(record: ModelRecord, outcome: JobOutcome) -> Failure:
     return Failure(model_id=record.model_id, stage=outcome.stage, error=outcome.error or "unknown")
 
 
-def _scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(prefix="neuralrank-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise OutputError(
-            f"A scratch folder is needed. Got: {error.strerror or error}. Set TMPDIR to a folder with room."
-        ) from error

@@ -149,7 +149,7 @@ def orphans(place: Path, key: str | None) -> Iterator[Path]:
     for folder in folders:
         name = folder.name
         if name.startswith(_GONE):
-            _remove_tree(folder)
+            remove_tree(folder)
         elif _NAME.fullmatch(name) and (key is None or key[:_KEY_DIGITS] in name.split(".")[:-1]):
             with suppress(OSError):
                 # A folder without a lock is one whose process died before it made it, or is about to: it sees ours.
@@ -219,7 +219,7 @@ def remove(folder: Path) -> None:
     gone = folder.with_name(f"{_GONE}{secrets.token_hex(8)}")
     with suppress(OSError):
         folder.rename(gone)
-        _remove_tree(gone)
+        remove_tree(gone)
 
 
 def described(
@@ -259,7 +259,7 @@ def _new_name(keys: Iterable[str]) -> str:
     return ".".join([*sorted({key[:_KEY_DIGITS] for key in keys}), secrets.token_hex(_KEY_DIGITS // 2)])
 
 
-def _remove_tree(folder: Path) -> None:
+def remove_tree(folder: Path) -> None:
     """Remove whatever a worker left, as far as the system allows: links are not followed, few depths are too deep."""
     with suppress(OSError):
         top = os.open(folder, _FOLDER)
