@@ -351,7 +351,8 @@ class Extraction:
             scratch=self.scratch,
             on_message=lambda message: on_progress(int(message.get("n_done", 0))),
             stop=self.stop,
-            readable=[record.path, *record.facts.files, samples],
+            # What lies in a folder is named too: in the Hub's cache it is links to files elsewhere.
+            readable=[record.path, *record.facts.files, *_entries(record.path), samples],
             writable=[] if work is None else [work],
             n_total=n_total,
         )
@@ -474,3 +475,8 @@ def _failure(record: ModelRecord, outcome: JobOutcome) -> Failure:
     return Failure(model_id=record.model_id, stage=outcome.stage, error=outcome.error or "unknown")
 
 
+def _entries(path: Path) -> list[Path]:
+    try:
+        return list(path.iterdir()) if path.is_dir() else []
+    except OSError:
+        return []

@@ -373,7 +373,11 @@ SEE = "See `neuralrank --help`."
     ("arguments", "sentence"),
     [
         pytest.param(("rnak",), f"No such command 'rnak'. Did you mean 'rank'? {SEE}", id="command"),
-        pytest.param(("rank", "MODELS"), f"Missing option '--data'. {SEE}", id="no-data"),
+        pytest.param(
+            ("rank", "MODELS"),
+            "--data needs a data set. Got none. Name a folder of class folders, Parquet, CSV, JSONL or npz.",
+            id="no-data",
+        ),
         pytest.param(
             ("--score", "hscor"),
             f"Unknown scorer 'hscor'. Did you mean 'h_score'? Available: {', '.join(registry.names('scorers'))}.",
