@@ -59,7 +59,7 @@ def collect(features: Path, target: str, seed: int, rungs: Sequence[int] | None,
     """Score every model of a target on every rung of one probe."""
     score = registry.get("scorers", "neuralrank")
     found: dict[str, Any] = {"seconds_per_sample": [], "start_seconds": []}
-    files = sorted((features / target).glob("*.npz"))
+    files = feature_files(features / target)
     drawn: dict[int, np.ndarray] = {}
     for file in files:
         with np.load(file) as stored:
@@ -78,12 +78,17 @@ def collect(features: Path, target: str, seed: int, rungs: Sequence[int] | None,
             looked = score.of(prepare(rows[indices], labels[indices], None, seed=0))
             found.setdefault(f"terms/{size}", []).append(looked.terms.astype(np.float32))
             found.setdefault(f"correct/{size}", []).append(looked.correct.astype(np.bool_))
-    return {name: np.array(value) for name, value in found.items()} | {"models": np.array(names_of(features / target))}
+    return {name: np.array(value) for name, value in found.items()} | {"models": np.array(names_of(files))}
 
 
-def names_of(folder: Path) -> tuple[str, ...]:
-    """Return the names of the models whose features are kept."""
-    return tuple(file.name.removesuffix(".npz").removesuffix(".onnx") for file in sorted(folder.glob("*.npz")))
+def feature_files(folder: Path) -> list[Path]:
+    """Return the files of features of one target."""
+    return sorted(folder.glob("[!.]*.npz"))
+
+
+def names_of(files: Sequence[Path]) -> tuple[str, ...]:
+    """Return the names of the models."""
+    return tuple(file.name.removesuffix(".npz").removesuffix(".onnx") for file in files)
 
 
 def strategy(name: str, **options: Any) -> Strategy:
@@ -125,7 +130,7 @@ def main() -> None:
     trials = [(seed, target) for seed in range(*options.seeds) for target in targets]
     for seed, target in trials[first::step]:
         file = options.out / f"{target}-{seed}.npz"
-        if file.exists() and recorded(file).models == names_of(options.features / target):
+        if file.exists() and recorded(file).models == names_of(feature_files(options.features / target)):
             continue
         start = time.perf_counter()
         found = collect(options.features, target, seed, options.rungs, options.n_samples)
