@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +191,24 @@ def test_a_dry_run_without_a_model_that_runs_ends_with_1(run: Run, npz: Path, tm
     assert outcome.code == 1
     assert "time      not known: no model has run yet" in outcome.out
     assert "Cannot be run (1)" in outcome.out
+
+
+# --- a cache without room ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_bytes", [4_096, 8_192, 12_288])
+def test_a_cache_that_becomes_full_costs_the_cache_and_not_the_ranking(
+    zoo: Path, data: Data, cache: Path, tmp_path: Path, n_bytes: int
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={n_bytes}", "tmpfs", str(small)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small disk is not allowed here")
+    try:
+        ranking = rank(zoo / "good.onnx", data, small)
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+    [model] = ranking.models
+    assert model.score == pytest.approx(scores(rank(zoo, data, cache))["good.onnx"], abs=1e-6)
+    assert any(str(small) in warning and "no space left" in warning.lower() for warning in model.warnings)
