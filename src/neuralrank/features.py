@@ -190,10 +190,11 @@ class Extraction:
         cached, cost = known["features"].is_complete, Cost()
         problems: tuple[str, ...] = ()
         if not all(rows.is_complete for rows in known.values()):
+            in_cache = self.cache is not None and not self._not_kept
             try:
                 ran = self._complete(record, keys, known, rung, layer, on_progress)
             except OutputError as error:
-                if self.cache is None or self._not_kept:
+                if not in_cache:
                     raise
                 self._leave_cache(error)  # the disk became full while the worker wrote
                 return self.features(record, rung=rung, layer=layer, head=head, on_progress=on_progress)
