@@ -346,10 +346,10 @@ def _tokenizer(folder: Path, **changes: Any) -> None:
     _edit(folder / "tokenizer.json", **changes)
 
 
-@TEXT.bad("endless", "load", "extract")
+@TEXT.bad("endless", "load", "extract", "score")
 def catastrophic_pattern(path: Path, site: Site) -> None:
     """A tokenizer that splits by a pattern which takes exponential time."""
-    pattern = {"Regex": r"(?=((a|a|[a-z ]|\w|.)*)*\b\1\1X)((([a-z ]+)*)*)*X$"}
+    pattern = {"Regex": r"^(([a-z ])+.)+[A-Z]([a-z ])+$"}
     _tokenizer(path, pre_tokenizer={"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False})
 
 
@@ -414,15 +414,6 @@ def tokenizer_of_the_folder(path: Path, site: Site) -> None:
         {"tokenizer_class": "EvilTokenizer", "auto_map": {"AutoTokenizer": ["evil.EvilTokenizer", None]}},
     )
     (path / "evil.py").write_text(program(path, site))
-
-
-@TEXT.bad("download", "list", "load")
-def tokenizer_on_a_hub(path: Path, site: Site) -> None:
-    """A tokenizer on a server."""
-    write_bert(path)
-    (path / "tokenizer.json").unlink()
-    write_json(path / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "vocab_file": "hf://someone/words"})
-    _edit(path / "config.json", tokenizer_name="someone/words", _name_or_path="someone/words")
 
 
 @TEXT.bad("cut short", "list")

@@ -58,7 +58,7 @@ def empty(path: Path, site: Site) -> None:
 # --- shapes, types, sizes ----------------------------------------------------------------------------------------
 
 
-@bad("wrong shape", "list", "load")
+@bad("wrong shape", "list", "load", "extract")
 def filters_of_five_channels(path: Path, site: Site) -> None:
     """Filters of five channels for an image of three."""
     save(convolution(np.ones((4, 5, 3, 3), dtype=np.float32)), path, CARD)
@@ -203,7 +203,7 @@ def as_wide_as_the_batch(path: Path, site: Site) -> None:
     save(model, path, {**CARD, "feature_layer": "features"})
 
 
-@bad("hungry", "load")
+@bad("hungry", "load", "extract")
 def zeros_while_loading(path: Path, site: Site) -> None:
     """A constant of 400 GB that is computed when the graph is made ready."""
     from onnx import helper
@@ -361,7 +361,7 @@ def two_lines(path: Path, site: Site) -> None:
     cut(whole(path), 0.5)
 
 
-@bad("name", "load", "list", file="\x1b]0;title\x07.onnx", shown="\\x1b]0;title\\x07.onnx")
+@bad("name", "load", "list", "extract", file="\x1b]0;title\x07.onnx", shown="\\x1b]0;title\\x07.onnx")
 def title(path: Path, site: Site) -> None:
     """A name that sets the title of a terminal, on a model that fails when it is opened."""
     save(convolution(np.ones((4, 5, 3, 3), dtype=np.float32)), path)

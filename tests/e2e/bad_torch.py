@@ -149,10 +149,10 @@ def weight_above(path: Path, site: Site) -> None:
 
 
 @EXPORT.bad("wrong shape", "list", "load", "extract")
-def weight_turned(path: Path, site: Site) -> None:
-    """A weight of as many numbers in other axes."""
-    sizes = [{"as_int": number} for number in (2, 2, 1, 1)]
-    _weights(path, lambda config: config["fc.weight"]["tensor_meta"].update(sizes=sizes[:1] * 2))
+def filters_of_two_channels(path: Path, site: Site) -> None:
+    """Filters of two channels for an image of three."""
+    sizes = [{"as_int": number} for number in (4, 2, 3, 3)]
+    _weights(path, lambda config: config["conv.weight"]["tensor_meta"].update(sizes=sizes))
 
 
 @EXPORT.bad("wrong type", "list", "load", "extract")
@@ -317,7 +317,7 @@ def empty_script(path: Path, site: Site) -> None:
     path.write_bytes(b"")
 
 
-@SCRIPT.bad("wrong type", "extract", "load")
+@SCRIPT.bad("wrong type", "extract", "load", "match")
 def doubles(path: Path, site: Site) -> None:
     """Weights of doubles, for images of single precision."""
     import torch
@@ -349,18 +349,28 @@ def head_of_five(path: Path, site: Site) -> None:
 
 
 def _scripted(source: str) -> Callable[[Path, Site], None]:
-    def make(path: Path, site: Site) -> None:
-        from hostile_torch import change_code
+    """Return a maker of a script whose head reads what is computed from `mean`, shape (n, 3)."""
 
-        _script(path)
-        change_code(path, "    return ", f"    {source}\n    return ")
+    def make(path: Path, site: Site) -> None:
+        import torch
+
+        class Odd(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv = torch.nn.Conv2d(3, 3, 3)
+                self.fc = torch.nn.Linear(3, 2)
+
+            def forward(self, x: Any) -> Any:
+                return self.fc(eval(source, {"torch": torch, "mean": self.conv(x).mean([2, 3])}))  # noqa: S307
+
+        _script(path, Odd())
 
     return make
 
 
 for _name, _damage, _source in (
-    ("logarithm_of_the_negative", "NaN", "x = torch.log(torch.sub(torch.neg(torch.mul(x, x)), 1))"),
-    ("every_row_twice", "batch", "x = torch.cat([x, x])"),
-    ("times_zero", "constant", "x = torch.mul(x, 0)"),
+    ("logarithm_of_the_negative", "NaN", "torch.log(-1 - mean * mean)"),
+    ("every_row_twice", "batch", "torch.cat([mean, mean])"),
+    ("times_zero", "constant", "mean * 0"),
 ):
     SCRIPT.add(_name, _damage, "extract", "score", "load", "list", make=_scripted(_source), why=_source)

@@ -233,7 +233,7 @@ def test_the_whole_corpus_beside_image_models(scene: Scene, run: Run, photos: Pa
     bad_checkpoints.write(scene.site, corpus)
     good_models(scene.site.folder, "image")
     alone = good_models(scene.home.parent / "alone", "image")
-    limits = ("--model-timeout", 15, "--model-memory", 3, "--jobs", 2, "--strategy", strategy)
+    limits = ("--model-timeout", 60, "--model-memory", 3, "--jobs", 2, "--strategy", strategy)
     check_together(scene, run, photos, alone, corpus, "image", *limits)
 
 
