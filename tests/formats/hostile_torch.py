@@ -231,6 +231,12 @@ def _replace_attribute(path: Path, stored: bytes) -> None:
     write_entries(path, entries)
 
 
+def script_holds_lists_of_lists(path: Path, marker: Path) -> None:
+    """Ten times the same list in a list, sixty levels deep: 10⁶⁰ items for whoever follows each; no payload."""
+    deep = b"]q\xc80" + (b"](" + b"h\xc8" * 10 + b"eq\xc80") * 60 + b"h\xc8"
+    _replace_attribute(path, deep)
+
+
 SCRIPTS: tuple[Maker, ...] = (
     script_maps_a_file,
     script_writes_a_file,
@@ -317,6 +323,18 @@ def archive_claims_more_than_it_has(path: Path, marker: Path) -> None:
     write_entries(path, entries)
 
 
+def archive_repeats_one_number(path: Path, marker: Path) -> None:
+    """A tensor of 2⁴⁰ numbers by strides of 0."""
+    write_script(path)
+    entries = read_entries(path)
+    name = entry(entries, "/data.pkl")
+    before = b"(K\x04K\x03K\x03K\x03t(K\x1bK\tK\x03K\x01t"
+    assert before in entries[name]
+    after = b"(K\x04K\x03K\x03\x8a\x06\x00\x00\x00\x00\x00\x01t(K\x1bK\tK\x03K\x00t"
+    entries[name] = entries[name].replace(before, after, 1)
+    write_entries(path, entries)
+
+
 ARCHIVES: tuple[Maker, ...] = (
     archive_leads_out,
     archive_is_absolute,
@@ -324,6 +342,7 @@ ARCHIVES: tuple[Maker, ...] = (
     archive_has_two_roots,
     archive_is_a_bomb,
     archive_claims_more_than_it_has,
+    archive_repeats_one_number,
 )
 
 

@@ -93,6 +93,20 @@ class Fixed(torch.nn.Module):
         return self.fc(x.reshape(self.n, -1))
 
 
+class Remembering(torch.nn.Module):
+    """Keeps what it computed in a dictionary, as some networks do with position biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = torch.jit.Attribute({}, dict[str, torch.Tensor])
+        self.fc = torch.nn.Linear(3, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if "first" not in self.kept:
+            self.kept["first"] = x.mean([2, 3])
+        return self.fc(self.kept["first"])
+
+
 class Two(torch.nn.Module):
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return x + y
@@ -238,6 +252,14 @@ def test_a_program_traced_while_it_was_trained_is_refused(tmp_path: Path):
         "net.pt needs a program saved for inference. Got 'add_', which overwrites a weight. "
         "Call model.eval() before torch.jit.trace or torch.jit.script."
     )
+
+
+def test_what_a_pass_keeps_in_a_module_ends_with_it(tmp_path: Path):
+    model = torch.jit.script(Remembering().eval())
+    encoder, batch = load(write(tmp_path / "net.pt", model, {**CARD, "modality": "image"})), images(6)
+    for part in (batch["image"][:2], batch["image"][2:]):
+        values = encoder.encode({"image": part}, ["features"])["features"].values
+        np.testing.assert_allclose(values, part.mean((2, 3)), rtol=1e-4, atol=1e-5)
 
 
 def test_half_precision_is_computed_in_single(tmp_path: Path):
@@ -403,6 +425,14 @@ def test_a_program_that_asks_for_all_memory_is_a_failure(tmp_path: Path):
     hostile_torch.script_fills_the_memory(path, tmp_path / "marker")
     path.with_suffix(".json").write_text(json.dumps(CARD))
     assert sentence_of(path).startswith("evil.pt could not run a batch. Got ")
+
+
+def test_lists_of_lists_are_looked_at_once(tmp_path: Path):
+    path = tmp_path / "deep.pt"
+    hostile_torch.script_holds_lists_of_lists(path, tmp_path / "marker")
+    assert SCRIPT.describe(path).n_params == 122
+    path.with_suffix(".json").write_text(json.dumps(CARD))
+    assert load(path).encode(images(2), ["features"])["features"].values.shape == (2, 4)
 
 
 def test_no_operator_on_the_lists_touches_files_or_is_unknown_to_torch():

@@ -8,9 +8,10 @@ would run, which tensors it holds and of what shape, without loading it.
 import pickletools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
-MAX_STEPS = 20_000_000
+MAX_STEPS = 5_000_000
+MAX_BYTES = 256 * 2**20
 MAX_LONG = 1_000
 
 
@@ -63,7 +64,7 @@ def read_pickle(file: BinaryIO) -> PickleTree:
     """
     machine = _Machine()
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], _Limited(file)))):
             if count > MAX_STEPS:
                 raise PickleError(f"more than {MAX_STEPS} steps")
             machine.step(opcode.name, argument)
@@ -100,6 +101,28 @@ def walk(value: Any) -> Iterator[Any]:
             seen.add(id(item))
             yield item
             waiting += reversed(inner)
+
+
+class _Limited:
+    """A file that may be read up to a number of bytes; a text in it may claim to be as long as the file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = MAX_BYTES
+
+    def read(self, n_bytes: int) -> bytes:
+        if n_bytes > self._left:
+            raise PickleError(f"more than {MAX_BYTES} bytes")
+        return self._counted(self._file.read(n_bytes))
+
+    def readline(self) -> bytes:
+        return self._counted(self._file.readline(self._left + 1))
+
+    def _counted(self, content: bytes) -> bytes:
+        self._left -= len(content)
+        if self._left < 0:
+            raise PickleError(f"more than {MAX_BYTES} bytes")
+        return content
 
 
 _MARK = object()

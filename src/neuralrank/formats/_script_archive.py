@@ -116,13 +116,19 @@ class _Reader:
 
     def __init__(self, source: TorchPickle) -> None:
         self.source = source
-        self.made: dict[int, ScriptObject] = {}
+        self.made: dict[int, Any] = {}
+        """What each container became: one that is held in many places is looked at once."""
 
     def value(self, value: Any, path: str, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise self._refused("at most 100 levels of modules", "more")
         if value is None or isinstance(value, bool | int | float | str):
             return value
+        if id(value) not in self.made:
+            self.made[id(value)] = self._container(value, path, depth)
+        return self.made[id(value)]
+
+    def _container(self, value: Any, path: str, depth: int) -> Any:
         if isinstance(value, list | tuple):
             return type(value)(self.value(item, path, depth + 1) for item in value)
         if isinstance(value, dict):
@@ -154,8 +160,6 @@ class _Reader:
         return self._module(value, function, path, depth)
 
     def _module(self, value: Call, function: Global, path: str, depth: int) -> ScriptObject:
-        if id(value) in self.made:
-            return self.made[id(value)]
         if not isinstance(value.state, dict) or not all(isinstance(name, str) for name in value.state):
             # what a class with __setstate__ is stored with, which is code that runs while the file is loaded
             raise self._refused("modules with attributes by name", f"another state for {str(function)[:100]!r}")

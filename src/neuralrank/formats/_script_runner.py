@@ -88,6 +88,8 @@ class Pass:
     """Paths of the modules whose output is kept; None for all."""
     on_operator: Callable[[Operation], None] | None = None
     outputs: dict[str, Any] = field(default_factory=dict)
+    changeable: dict[tuple[int, str], Any] = field(default_factory=dict)
+    """Lists and dictionaries of modules, copied so that what one pass puts into them ends with it."""
 
 
 class ScriptRunner:
@@ -332,7 +334,9 @@ class ScriptRunner:
         if not isinstance(target, ScriptObject) or name not in target.attributes:
             raise self.code.refused("attributes that its modules have", repr(name)[:100])
         value = target.attributes[name]
-        return type(value)(value) if isinstance(value, list | dict) else value
+        if not isinstance(value, list | dict):
+            return value
+        return self._pass.changeable.setdefault((id(target), name), type(value)(value))
 
     def _item(self, target: Any, key: Any) -> Any:
         if isinstance(target, NamedValues):

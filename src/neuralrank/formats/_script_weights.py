@@ -54,7 +54,7 @@ class _Loader:
     def __init__(self, archive: ScriptArchive, device: "torch.device") -> None:
         self._archive = archive
         self._device = device
-        self._made: dict[int, ScriptObject] = {}
+        self._made: dict[int, Any] = {}
         self._tensors: dict[StoredTensor, torch.Tensor] = {}
         self.named: dict[str, torch.Tensor] = {}
 
@@ -64,13 +64,18 @@ class _Loader:
             return self.named[path]
         if isinstance(value, ScriptObject):
             return self._module(value, folder)
-        if isinstance(value, list | tuple):
-            return type(value)(self.value(item, f"{path}.{index}", folder) for index, item in enumerate(value))
-        if isinstance(value, dict):
-            return {key: self.value(item, f"{path}.{key}", folder) for key, item in value.items()}
+        if isinstance(value, list | tuple | dict):
+            if id(value) not in self._made:
+                self._made[id(value)] = self._container(value, path, folder)
+            return self._made[id(value)]
         return value
 
-    def _module(self, value: ScriptObject, folder: str) -> ScriptObject:
+    def _container(self, value: Any, path: str, folder: str) -> Any:
+        if isinstance(value, dict):
+            return {key: self.value(item, f"{path}.{key}", folder) for key, item in value.items()}
+        return type(value)(self.value(item, f"{path}.{index}", folder) for index, item in enumerate(value))
+
+    def _module(self, value: ScriptObject, folder: str) -> Any:
         if id(value) not in self._made:
             made = self._made[id(value)] = ScriptObject(class_name=value.class_name, path=value.path)
             prefix = f"{value.path}." if value.path else ""

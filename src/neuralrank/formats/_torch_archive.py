@@ -20,7 +20,7 @@ OTHER_SUFFIXES = frozenset((".pkl", ".pickle", ".model", ".weights"))
 MAX_ENTRIES = 200_000
 MAX_COMPRESSED_BYTES = 256 * 2**20
 """That all compressed entries together may grow to."""
-MAX_PICKLE_BYTES = 512 * 2**20
+MAX_PICKLE_BYTES = 256 * 2**20
 ZIP = b"PK\x03\x04"
 _DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, NotImplementedError, EOFError, OSError)
 

@@ -55,6 +55,8 @@ ALLOWED = frozenset(
 """What a file of weights alone may name; all of it makes tensors and containers, and nothing else."""
 NOT_LEARNED = ("running_mean", "running_var", "num_batches_tracked")
 MAX_NAMED = 3
+MAX_REPEATED = 2**31
+"""Numbers of a tensor that repeats those stored, as one does whose strides are 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +232,7 @@ def _layout(path: Path, value: Call) -> tuple[StoredTensor, int]:
         raise _unreadable(path, "a tensor without a shape")
     n_numbers = math.prod(list(places))
     last = offset + sum((size - 1) * step for size, step in zip(places, steps, strict=False))
-    if len(places) != len(steps) or (n_numbers and last + 1 > n_items):
+    if len(places) != len(steps) or (n_numbers and last + 1 > n_items) or n_numbers > max(n_items, MAX_REPEATED):
         raise ModelError(
             f"{path.name} needs tensors that fit into their numbers. Got the shape {list(places)} for {n_items} "
             "of them. Download it again."
