@@ -201,7 +201,7 @@ class Payload:
         self.source = source
 
     def __reduce__(self) -> Any:
-        return builtins.exec, (self.source,)
+        return builtins.exec, (self.source, {})
 
 
 def readable_files(folder: Path) -> Iterator[Path]:
