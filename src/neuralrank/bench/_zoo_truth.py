@@ -34,6 +34,7 @@ from neuralrank.errors import ModelError
 from neuralrank.formats.onnx import describe
 from neuralrank.probe import Probe, open_samples, write_samples
 from neuralrank.readers._open import open_target
+from neuralrank.storage.batch_log import read_batches
 
 TUNED_SAMPLES = 500
 
@@ -170,20 +171,29 @@ def _extracted(piece: Measurement, samples: Samples) -> tuple[NDArray[np.float32
         return tuning.finite(found["features"]), found.get("logits")
     facts = describe(file)
     assert facts is not None
-    outputs = {kind: piece.features.with_suffix(f".{kind}.npy") for kind in ("features", "logits")}
+    log, n_samples = piece.features.with_suffix(".log"), len(samples.labels)
     piece.features.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
     payload = {
         "format": "onnx", "path": str(file), "samples": str(samples.folder), "modality": "image", "layer": None,
-        "n_labels": len(facts.label_names or ()), "n_threads": 1,
-        "out": {kind: str(output) for kind, output in outputs.items()},
+        "n_labels": len(facts.label_names or ()), "n_threads": 1, "trusted": False, "began": time.monotonic(),
+        "rows": list(range(n_samples)), "kinds": ["features", "logits"], "log": str(log),
     }  # fmt: skip
     try:
         told = extract_in_worker(payload, lambda _: None)
-        logits = np.load(outputs["logits"]) if told["head"]["given"] else None
-        return tuning.finite(np.load(outputs["features"])), logits
+        features = _logged(log, "features", n_samples)
+        return tuning.finite(features), _logged(log, "logits", n_samples) if told["head"]["given"] else None
     finally:
-        for output in outputs.values():
-            output.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
+
+
+def _logged(log: Path, kind: str, n_samples: int) -> NDArray[np.float32]:
+    """Return the rows of one kind that a pass over all samples has logged."""
+    batches = [batch for batch in read_batches(log, n_samples) if batch.kind == kind]
+    values = np.empty((n_samples, batches[0].values.shape[1]), dtype=np.float32)
+    for batch in batches:
+        values[batch.rows] = batch.values
+    return values
 
 
 def _keep_features(
