@@ -414,7 +414,7 @@ def test_a_catalogue_of_a_newer_version_is_refused(tmp_path):
     with pytest.raises(CatalogueError) as caught:
         open_catalogue(tmp_path)
     assert str(caught.value) == (
-        "The catalogue needs schema 1 or older. Got 7. A newer neuralrank wrote it: update this one, or name another "
+        "The catalogue needs schema 2 or older. Got 7. A newer neuralrank wrote it: update this one, or name another "
         "folder with --catalogue."
     )
 
