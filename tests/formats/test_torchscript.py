@@ -1,5 +1,6 @@
 """TorchScript archives: made here, run against torch itself, and turned into weapons that must not go off."""
 
+import enum
 import json
 import subprocess
 import sys
@@ -107,6 +108,46 @@ class Remembering(torch.nn.Module):
         return self.fc(self.kept["first"])
 
 
+class Order(enum.Enum):
+    PLAIN = "plain"
+    TURNED = "turned"
+
+
+def scaling(factor: float) -> Any:
+    """Return one of several functions of one name."""
+
+    def double(x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    def half(x: torch.Tensor) -> torch.Tensor:
+        return x * 0.5
+
+    half.__qualname__ = double.__qualname__
+    half.__name__ = "double"
+    return double if factor > 1 else half
+
+
+DOUBLE, HALF = scaling(2), scaling(0.5)
+
+
+class Masking(torch.nn.Module):
+    """Writes numbers into slices of a new tensor, asks for a member of an enumeration, and takes powers of sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order = Order.TURNED
+        self.fc = torch.nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mask = x.new_zeros((x.size(2), x.size(3)))
+        mask[1:, :-2] = 3
+        mask[:2, 1:] = 2
+        if self.order == Order.TURNED:
+            x = x.flip([2])
+        y = (x * mask).sum([1, 2]) * x.size(1) ** -0.5
+        return self.fc(HALF(DOUBLE(DOUBLE(y))) + torch.arange(x.size(3)))
+
+
 class Two(torch.nn.Module):
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return x + y
@@ -176,12 +217,14 @@ def test_a_program_says_what_it_is(tmp_path: Path):
         pytest.param(Residual, "fc", id="residual"),
         pytest.param(Attention, "head", id="attention"),
         pytest.param(Choosing, "fc", id="control-flow"),
+        pytest.param(Masking, "fc", id="numbers-and-names"),
     ],
 )
 def test_features_and_logits_are_those_of_the_module(tmp_path: Path, make: Any, head: str, how: str):
     model = make()
     program = made(model, "script" if how == "freeze" else how)
-    path = write(tmp_path / "net.pt", torch.jit.freeze(program) if how == "freeze" else program)
+    program = torch.jit.freeze(program) if how == "freeze" else program
+    path = write(tmp_path / "net.pt", program, {**CARD, "modality": "image"})
     encoder, batch = load(path), images(5)
     features, logits = head_of(model, head, batch)
     values = encoder.encode(batch, [encoder.feature_layer, encoder.head_layer])

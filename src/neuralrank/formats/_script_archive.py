@@ -38,6 +38,14 @@ class ScriptObject:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ScriptEnum:
+    """One member of an enumeration of the archive, by its value."""
+
+    class_name: str
+    value: Any
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScriptArchive:
     """The outermost module and the constants of the code; numbers stay on disk."""
@@ -157,6 +165,8 @@ class _Reader:
             return self.value(value.items, path, depth + 1)
         if function is None or not function.module.startswith("__torch__") or str(function).startswith(CUSTOM):
             raise self._refused("modules and plain attributes", _named(value))
+        if value.state is None and isinstance(value.arguments, str | int | float):
+            return ScriptEnum(str(function), value.arguments)
         return self._module(value, function, path, depth)
 
     def _module(self, value: Call, function: Global, path: str, depth: int) -> ScriptObject:

@@ -5,8 +5,10 @@ never taken included, before its first line is carried out by `_script_runner.py
 """
 
 import ast
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from neuralrank.errors import ModelError
 from neuralrank.formats._script_archive import CUSTOM, ScriptArchive
@@ -28,6 +30,8 @@ EXPRESSIONS = (
     ast.Load,
     ast.Store,
 )
+MANGLED = re.compile(r"___torch_mangle_\d+")
+"""Part of the name of a class or function of which there are several."""
 MARKERS = ("annotate", "unchecked_cast", "uninitialized")
 """Calls that only say a type; it is not looked at, here or when the code is carried out."""
 RUN_AT_LOAD = ("__setstate__", "__getstate__")
@@ -45,10 +49,11 @@ class ScriptFunction:
 
 @dataclass(frozen=True)
 class ScriptClass:
-    """One class: its methods, and its fields in order where it is a named tuple."""
+    """One class: its methods; its fields in order where it is a named tuple; its members where it is an enumeration."""
 
     methods: Mapping[str, ast.FunctionDef]
     fields: tuple[str, ...] | None
+    members: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ScriptCode:
@@ -76,7 +81,7 @@ class ScriptCode:
     def find_class(self, qualified: str) -> ScriptClass | None:
         """Return the class of that name, None if there is none."""
         module, _, name = qualified.rpartition(".")
-        return self._module(module)[1].get(name)
+        return self._module(module)[1].get(name) if self._archive.code(module) is not None else None
 
     def get_method(self, class_name: str, method: str) -> ScriptFunction:
         """Return a checked method."""
@@ -162,7 +167,7 @@ class ScriptCode:
             part = waiting.pop()
             if not isinstance(part, EXPRESSIONS):
                 raise self._unknown(part)
-            if isinstance(part, ast.Attribute) and part.attr.startswith("__") and part.attr != "__torch__":
+            if isinstance(part, ast.Attribute) and part.attr.startswith("__") and not MANGLED.fullmatch(part.attr):
                 raise self._unknown(part)
             if isinstance(part, ast.Call):
                 waiting += self._call(part)
@@ -214,5 +219,10 @@ def _class(definition: ast.ClassDef) -> ScriptClass:
     methods = {item.name: item for item in definition.body if isinstance(item, ast.FunctionDef)}
     targets = [item.target for item in definition.body if isinstance(item, ast.AnnAssign)]
     named = [target.id for target in targets if isinstance(target, ast.Name)]
-    is_tuple = any(isinstance(base, ast.Name) and base.id == "NamedTuple" for base in definition.bases)
-    return ScriptClass(methods, tuple(named) if is_tuple else None)
+    bases = [base.id for base in definition.bases if isinstance(base, ast.Name)]
+    members: dict[str, Any] = {}
+    if "Enum" in bases:
+        for item in definition.body:
+            if isinstance(item, ast.Assign) and isinstance(item.value, ast.Constant):
+                members.update((target.id, item.value.value) for target in item.targets if isinstance(target, ast.Name))
+    return ScriptClass(methods, tuple(named) if "NamedTuple" in bases else None, members)

@@ -53,6 +53,23 @@ TRAINING_ARGUMENT: Mapping[str, int] = {
 }
 """Which argument tells a program traced in training mode."""
 
+WITH_NUMBERS = ("arange", "linspace", "full", "zeros", "ones", "eye", "tensor", "scalar_tensor")
+"""Operators that make a tensor out of numbers alone; any other needs a tensor, or is arithmetic of the language."""
+
+TYPES: Mapping[int, str] = {
+    0: "uint8",
+    1: "int8",
+    2: "int16",
+    3: "int32",
+    4: "int64",
+    5: "float16",
+    6: "float32",
+    7: "float64",
+    11: "bool",
+    15: "bfloat16",
+}
+"""Codes that stand for types in the code of a program."""
+
 MAX_INTEGER = 2**63
 
 

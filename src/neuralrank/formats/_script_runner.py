@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from neuralrank.errors import ModelError
-from neuralrank.formats._script_archive import ScriptArchive, ScriptObject
+from neuralrank.formats._script_archive import ScriptArchive, ScriptEnum, ScriptObject
 from neuralrank.formats._script_code import ScriptCode, ScriptFunction, dotted
 from neuralrank.formats._script_operators import (
     ALWAYS_PLAIN,
@@ -23,6 +23,8 @@ from neuralrank.formats._script_operators import (
     PRIM,
     TENSOR,
     TRAINING_ARGUMENT,
+    TYPES,
+    WITH_NUMBERS,
 )
 from neuralrank.formats._script_weights import load_weights
 from neuralrank.formats._torch_module import one_line
@@ -213,6 +215,12 @@ class ScriptRunner:
         if name in PLAIN and not with_tensor:
             return self._counted(PLAIN[name](*arguments, **named))
         self._check_step(name, arguments)
+        if name in WITH_NUMBERS:  # a tensor of one number is taken for it there
+            arguments = tuple(value.item() if isinstance(value, torch.Tensor) else value for value in arguments)
+        elif not with_tensor:  # torch would choose among operators on numbers, complex ones included
+            raise TypeError(f"{name} of plain numbers")
+        if name == "tensor":
+            return _new_tensor(arguments[0], **named)
         if name not in self._operators:
             # a view of a tensor whose axes lie in another order in memory needs the copy that reshape makes
             self._operators[name] = getattr(torch.ops.aten, "reshape" if name == "view" else name)
@@ -323,14 +331,23 @@ class ScriptRunner:
     def _dotted(self, node: ast.Attribute, frame: Frame) -> Any:
         name = dotted(node)
         if name is not None and name.startswith("__torch__."):
-            return FunctionName(name)
+            return self._named_value(name)
         if name is not None and name.startswith("CONSTANTS.c"):
             return self.constants[int(name.removeprefix("CONSTANTS.c"))]
         return self._attribute(self._value(node.value, frame), node.attr)
 
+    def _named_value(self, name: str) -> ScriptEnum | FunctionName:
+        class_name, _, member = name.rpartition(".")
+        made = self.code.find_class(class_name)
+        if made is not None and member in made.members:
+            return ScriptEnum(class_name, made.members[member])
+        return FunctionName(name)
+
     def _attribute(self, target: Any, name: str) -> Any:
         if isinstance(target, NamedValues):
             return target.values[target.fields.index(name)]
+        if isinstance(target, ScriptEnum) and name == "value":
+            return target.value
         if not isinstance(target, ScriptObject) or name not in target.attributes:
             raise self.code.refused("attributes that its modules have", repr(name)[:100])
         value = target.attributes[name]
@@ -355,6 +372,14 @@ def kept(value: Any) -> Any:
     if isinstance(value, list | tuple) and value:
         value = value[0]
     return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+def _new_tensor(value: Any, *, dtype: Any = None, device: Any = None, **_: Any) -> Any:
+    """Make a tensor of numbers; left to itself, torch would take any number for a truth value here."""
+    import torch
+
+    kind = getattr(torch, TYPES[dtype]) if type(dtype) is int else dtype
+    return torch.tensor(value, dtype=kind, device=device)
 
 
 def _number(name: str) -> float:
