@@ -186,6 +186,9 @@ PLAIN: Mapping[str, Callable[..., Any]] = {
 }
 """aten operators on numbers, texts, lists and dictionaries, where no tensor is among the arguments."""
 
+OF_LISTS = frozenset("add add_ mul slice copy list pop __getitem__ keys values items get dict".split())  # noqa: SIM905
+"""Those of them that put lists and dictionaries together or take them apart, of tensors too."""
+
 ALWAYS_PLAIN: Mapping[str, Callable[..., Any]] = {
     "__is__": _same,
     "__isnot__": lambda left, right: not _same(left, right),

@@ -18,6 +18,7 @@ from neuralrank.formats._script_operators import (
     BUILT_IN,
     MAX_INTEGER,
     NEVER_RUN,
+    OF_LISTS,
     OVERWRITING,
     PLAIN,
     PRIM,
@@ -212,7 +213,8 @@ class ScriptRunner:
         with_tensor = any(_has_tensor(value) for value in (*arguments, *named.values()))
         if name in ALWAYS_PLAIN:
             return self._counted(ALWAYS_PLAIN[name](*arguments))
-        if name in PLAIN and not with_tensor:
+        of_lists = name in OF_LISTS and bool(arguments) and isinstance(arguments[0], list | dict)
+        if of_lists or (name in PLAIN and not with_tensor):
             return self._counted(PLAIN[name](*arguments, **named))
         self._check_step(name, arguments)
         if name in WITH_NUMBERS:  # a tensor of one number is taken for it there
