@@ -187,7 +187,7 @@ def test_every_report_says_what_was_left_out(run: Run, zoo: Path, npz: Path, own
             rows = csv.DictReader(io.StringIO(outcome.out))
             assert all(int(row["n_samples_used"]) < N_SAMPLES for row in rows)
         case _:
-            assert "Forward passes: " in outcome.out
+            assert "forward passes of the" in outcome.out
             assert "decided: " in outcome.out
 
 
