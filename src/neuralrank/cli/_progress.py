@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.control import strip_control_codes
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -94,7 +95,9 @@ class ProgressView:
         told = f"failed ({event.outcome.stage})" if failed else score
         left = f", {event.left}" if event.left else ""
         line = f"[{event.n_models_done}/{event.n_models}] {event.model}: {told}{left}"
-        self._console.print(Text(line), soft_wrap=True)
+        # Not through the console: Ctrl-C while it prints would have it print the line again with the next one.
+        self._console.file.write(strip_control_codes(line) + "\n")
+        self._console.file.flush()
 
     def _view(self) -> RenderableType:
         with self._lock:
