@@ -17,7 +17,7 @@ from neuralrank.features import Cost, Extraction
 from neuralrank.preparing import Options, Setup, prepare
 from neuralrank.probe import Rung, part_of
 from neuralrank.strategies import Contender, History, Look
-from neuralrank.trials import Item, Progress, untrusted
+from neuralrank.trials import Item, Progress, mismatch, untrusted
 from neuralrank.types import Estimate, Failure, ModelEstimate, ModelRecord, Target
 
 TRIED_SAMPLES = 16
@@ -100,22 +100,18 @@ class _Measuring:
             entry, each = item.entry, item.entry.seconds_per_sample
             basis = "not known" if each is None else "measured before"
             return ModelEstimate(name=entry.name, seconds_per_sample=each, fetch_bytes=entry.size_bytes, basis=basis)
-        wanted, got = self.setup.target.modality, item.facts.modality
-        if got not in (None, wanted):
-            error = f"The target data set holds {wanted} samples. Got a model of {got}. Leave it out."
-            return ModelEstimate(name=item.name, failure=Failure(model_id=item.model_id, stage="match", error=error))
-        refused = untrusted(item, self.setup.trusted)
+        refused = mismatch(item, self.setup.target.modality) or untrusted(item, self.setup.trusted)
         if refused is not None:
             return ModelEstimate(name=item.name, failure=refused)
-        cost, n_known = self.extraction.known_cost(item, self.layer)
+        cost = self.extraction.known_cost(item, self.layer)
         basis = "measured before"
         if cost.seconds_per_sample is None and time.monotonic() < give_up:
             tried = self.extraction.features(item, rung=self._few(), layer=self.layer)
             if isinstance(tried, Failure):
                 return ModelEstimate(name=item.name, failure=tried)
-            cost, n_known = self.extraction.known_cost(item, self.layer)
+            cost = self.extraction.known_cost(item, self.layer)
             basis = "measured now"
-        return _measured(item, cost, n_known, basis)
+        return _measured(item, cost, self.extraction.n_known(item, self.layer), basis)
 
     def _few(self) -> Rung:
         """Return a part of the smallest rung: its samples are the first that any strategy runs."""

@@ -210,10 +210,14 @@ class Extraction:
             return _failure(record, outcome)
         return tuple(outcome.result["layers"]), str(outcome.result["feature_layer"])
 
-    def known_cost(self, record: ModelRecord, layer: str | None = None) -> tuple[Cost, int]:
-        """Return what running a model took before, and of how many samples of the probe its features are known."""
-        rows = self._rows_store.read(self._key(record, "features", layer), self.probe.digests)
-        return _cost(rows.metadata), int(np.count_nonzero(rows.known))
+    def known_cost(self, record: ModelRecord, layer: str | None = None) -> Cost:
+        """Return what running a model took before; reads no features."""
+        return _cost(self._rows_store.read(self._key(record, "features", layer), ()).metadata)
+
+    def n_known(self, record: ModelRecord, layer: str | None = None) -> int:
+        """Return of how many samples of the probe the features of a model are known."""
+        known = self._rows_store.read(self._key(record, "features", layer), self.probe.digests).known
+        return int(np.count_nonzero(known))
 
     # --- known rows ----------------------------------------------------------------------------------------------
 

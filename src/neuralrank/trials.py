@@ -24,7 +24,7 @@ from neuralrank.probe import Rung
 from neuralrank.scores import ScoreSheet, Wanted, needs_head, score_model
 from neuralrank.strategies import Contender, History, Look, Plan, Strategy
 from neuralrank.strategies import Trial as Step
-from neuralrank.types import Failure, ModelRecord
+from neuralrank.types import Failure, Modality, ModelRecord
 from neuralrank.verdict import Trial
 
 Item = ModelRecord | Fetchable | Failure
@@ -152,7 +152,7 @@ class Loop:
             if state.failure is not None:
                 self._end(state)
             elif isinstance(state.item, ModelRecord):
-                state.cost = self.extraction.known_cost(state.item, self.layer)[0]
+                state.cost = self.extraction.known_cost(state.item, self.layer)
         limits = self.extraction.limits
         running: dict[Future[_Scored | Failure], Step] = {}
         # Scores are computed in the same threads that wait for the workers: each gets its share of the cores.
@@ -250,7 +250,11 @@ class Loop:
             item = _fetched(item)
         if isinstance(item, Failure):
             return item
-        obstacle = self._known_failure(item, rung) or self._mismatch(item) or untrusted(item, self.extraction.trusted)
+        obstacle = (
+            self._known_failure(item, rung)
+            or mismatch(item, self.extraction.probe.target.modality)
+            or untrusted(item, self.extraction.trusted)
+        )
         if obstacle is not None:
             return obstacle
         features = self.extraction.features(
@@ -276,14 +280,6 @@ class Loop:
     def _sheet(self, record: ModelRecord, features: Features, place: int, rung: int) -> ScoreSheet:
         part = features if place == rung else features.of(self.rungs[place], within=self.rungs[rung])
         return score_model(record, part, self.rungs[place].probe, self.wanted, cache=self.extraction.cache)
-
-    def _mismatch(self, record: ModelRecord) -> Failure | None:
-        wanted, got = self.extraction.probe.target.modality, record.facts.modality
-        if got is None or got == wanted:
-            return None
-        need, have = (f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} model" for kind in (wanted, got))
-        error = f"The target data set needs {need}. Got {have}. Leave it out, or use other data."
-        return Failure(model_id=record.model_id, stage="match", error=error)
 
     def _known_failure(self, item: Item, rung: int) -> Failure | None:
         model_id = item.entry.model_id if isinstance(item, Fetchable) else item.model_id
@@ -430,6 +426,16 @@ def by_group(terms: NDArray[np.float64] | None, rung: Rung) -> NDArray[np.float6
         return terms
     sums = np.bincount(groups, weights=terms)
     return np.asarray(sums * (len(sums) / len(terms)))
+
+
+def mismatch(record: ModelRecord, wanted: Modality) -> Failure | None:
+    """Return why a model does not fit the data, None if it does or its modality is not known."""
+    got = record.facts.modality
+    if got is None or got == wanted:
+        return None
+    need, have = (f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} model" for kind in (wanted, got))
+    error = f"The target data set needs {need}. Got {have}. Leave it out, or use other data."
+    return Failure(model_id=record.model_id, stage="match", error=error)
 
 
 def untrusted(record: ModelRecord, trusted: Collection[str]) -> Failure | None:
