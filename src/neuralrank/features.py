@@ -81,8 +81,6 @@ class Cost:
     """Most memory that its worker held."""
     n_passes: int = 0
     """Samples run by this call, those that were known left out."""
-    run_seconds: float = 0.0
-    """What they took in this call, the start included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +185,7 @@ class Extraction:
         for key in keys.values():
             self._rows_store.adopt(key)
         known = {kind: self._known(key, rung) for kind, key in keys.items()}
-        cached, cost = known["features"].is_complete, Cost()
+        cached, n_passes = known["features"].is_complete, 0
         problems: tuple[str, ...] = ()
         if not all(rows.is_complete for rows in known.values()):
             in_cache = self.cache is not None and not self._not_kept
@@ -200,8 +198,8 @@ class Extraction:
                 return self.features(record, rung=rung, layer=layer, head=head, on_progress=on_progress)
             if isinstance(ran, Failure):
                 return ran
-            known, cost, problems = ran
-        return self._together(keys["features"], known, rung, cost=cost, cached=cached, problems=problems)
+            known, n_passes, problems = ran
+        return self._together(keys["features"], known, rung, n_passes=n_passes, cached=cached, problems=problems)
 
     def layers(self, record: ModelRecord) -> tuple[tuple[str, ...], str] | Failure:
         """Return the layers of one model that can be chosen, and its default; runs no forward pass."""
@@ -248,7 +246,7 @@ class Extraction:
         known: Mapping[str, _Rows],
         rung: Rung,
         *,
-        cost: Cost,
+        n_passes: int,
         cached: bool,
         problems: tuple[str, ...],
     ) -> Features:
@@ -266,7 +264,7 @@ class Extraction:
                 dict.fromkeys([*(sentence for part in said for sentence in part), *problems, *self._not_kept])
             ),
             logits=logits.values if logits is not None and logits.is_usable and logits.known.all() else None,
-            cost=dataclasses.replace(measured, n_passes=cost.n_passes, run_seconds=cost.run_seconds),
+            cost=dataclasses.replace(measured, n_passes=n_passes),
         )
 
     # --- running -------------------------------------------------------------------------------------------------
@@ -279,7 +277,7 @@ class Extraction:
         rung: Rung,
         layer: str | None,
         on_progress: Callable[[int], None],
-    ) -> tuple[dict[str, _Rows], Cost, tuple[str, ...]] | Failure:
+    ) -> tuple[dict[str, _Rows], int, tuple[str, ...]] | Failure:
         """Run the model on the samples that are not known, and keep what it makes of them."""
         wanted = [kind for kind, rows in known.items() if not rows.is_complete]
         missing = np.flatnonzero(np.any([known[kind].missing for kind in wanted], axis=0))
@@ -316,9 +314,7 @@ class Extraction:
             kind: _joined(before, rows.get(kind), metadata.get(kind, {}), missing, rung) if kind in wanted else before
             for kind, before in known.items()
         }
-        told = metadata["features"] if "features" in metadata else metadata.get("logits", {})
-        seconds = told.get("extract_seconds", 0.0) + told.get("start_seconds", 0.0)
-        return joined, Cost(n_passes=len(missing), run_seconds=seconds), problems
+        return joined, len(missing), problems
 
     def _begin(self, keys: Mapping[str, str], digests: list[str]) -> Unfinished:
         try:
