@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +163,11 @@ class Place:
                     yield description.keys[kind], [description.samples[place].tobytes() for place in part.places]
 
     def n_twice(self) -> int:
-        """Return how many rows are kept more than once: those were computed again although they were known."""
+        """Return how many rows are kept more than once: those were computed again although they were known.
+
+        One row of each model may be: where a run was killed after the last row and before it had written down of which
+        layer they are, the next one runs a single sample to learn it.
+        """
         from neuralrank.storage._segments import open_segment
 
         n = 0
@@ -173,7 +178,8 @@ class Place:
                 for digest in _digests(open_segment, path, place.name)
             ]
             digests += [digest for key, samples in self.logged() if key == place.name for digest in samples]
-            n += len(digests) - len(set(digests))
+            repeated = {digest for digest, times in Counter(digests).items() if times > 1}
+            n += max(0, len(repeated) - 1)
         return n
 
     def forget(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 from neuralrank.errors import CatalogueError, UsageError
 from neuralrank.indexing import index
 from neuralrank.storage._connection import FILE_NAME
+from neuralrank.storage._migrations import MIGRATIONS
 from neuralrank.storage._pages import page_rows
 from neuralrank.storage._salvage import _keep
 from neuralrank.storage.catalogue import open_catalogue
@@ -244,10 +245,11 @@ def test_what_is_no_database_is_one_sentence(tmp_path):
 
 
 def test_a_newer_catalogue_is_not_taken_for_a_damaged_one(folder):
+    known = len(MIGRATIONS)
     with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {known + 1}")
     before = (folder / FILE_NAME).read_bytes()
-    with pytest.raises(CatalogueError, match=r"The catalogue needs schema 1 or older\. Got 2\."):
+    with pytest.raises(CatalogueError, match=rf"The catalogue needs schema {known} or older\. Got {known + 1}\."):
         repair(folder)
     assert (folder / FILE_NAME).read_bytes() == before
 
