@@ -374,6 +374,21 @@ def empty_tokenizer(path: Path, site: Site) -> None:
     (path / "tokenizer.json").write_bytes(b"")
 
 
+@TEXT.bad("empty", "load")
+def no_vocabulary(path: Path, site: Site) -> None:
+    """A tokenizer of which only the settings are there: Transformers makes one that knows no word."""
+    write_bert(path)
+    (path / "tokenizer.json").unlink()
+    write_json(path / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
+
+
+@TEXT.bad("empty", "load")
+def vocabulary_of_special_tokens(path: Path, site: Site) -> None:
+    """A list of words that holds the special tokens and nothing else."""
+    no_vocabulary(path, site)
+    (path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
+
+
 @TEXT.bad("nested", "list", "load")
 def tokenizer_without_bottom(path: Path, site: Site) -> None:
     """A tokenizer of a hundred thousand levels."""

@@ -187,6 +187,61 @@ def test_a_shard_outside_the_folder_is_refused(text_models: Path, tmp_path: Path
     )
 
 
+def without_vocabulary(source: Path, folder: Path, **settings: Any) -> Path:
+    """Copy a model with nothing of its tokenizer but the settings."""
+    shutil.copytree(source, folder)
+    for file in folder.glob("*"):
+        if file.name not in ("config.json", "model.safetensors"):
+            file.unlink()
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokenizer", "got"),
+    [
+        ("bert", "BertTokenizer", "the special tokens and 0 more"),
+        ("gpt2", "GPT2Tokenizer", "the special tokens and 0 more"),
+        ("byt5", "T5Tokenizer", "the special tokens and 1 more"),
+        ("bert", "MPNetTokenizer", "the special tokens and 0 more"),
+        ("bert", "ProphetNetTokenizer", "none of its files"),
+        ("bert", "PreTrainedTokenizerFast", "none of its files"),
+    ],
+)
+def test_a_tokenizer_without_its_vocabulary_is_refused(
+    kind: str, tokenizer: str, got: str, text_models: Path, tmp_path: Path
+):
+    source = text_models / f"{kind}-tiny-untrained"
+    with pytest.raises(ModelError) as error:
+        load(without_vocabulary(source, tmp_path / "model", tokenizer_class=tokenizer))
+    assert str(error.value) == (
+        f"model needs the vocabulary of its tokenizer, as tokenizer.json, vocab.txt or the like. Got {got}. "
+        "Download the tokenizer's files too."
+    )
+
+
+@pytest.mark.parametrize(("words", "is_enough"), [("A C G T", True), ("A B", False), ("", False)])
+def test_a_vocabulary_needs_an_alphabet(words: str, is_enough: bool, text_models: Path, tmp_path: Path):
+    source = text_models / "bert-tiny-untrained"
+    folder = without_vocabulary(source, tmp_path / "model", tokenizer_class="BertTokenizer", do_lower_case=False)
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words.split()]))
+    if not is_enough:
+        with pytest.raises(ModelError, match="needs the vocabulary of its tokenizer"):
+            load(folder)
+        return
+    n_rows = json.loads((folder / "config.json").read_text())["vocab_size"]
+    assert load(folder).warnings == (
+        f"The tokenizer knows 9 of the {n_rows:,} tokens of the model: is its file whole?",
+    )
+
+
+def test_bytes_need_no_vocabulary(text_models: Path, tmp_path: Path):
+    source = text_models / "byt5-tiny-untrained"
+    encoder = load(without_vocabulary(source, tmp_path / "model", tokenizer_class="ByT5Tokenizer"))
+    np.testing.assert_allclose(features(encoder, TEXTS), features(load(source), TEXTS), atol=1e-6)
+    assert encoder.warnings == ()
+
+
 # --- the classifier of a text model --------------------------------------------------------------------------------
 
 

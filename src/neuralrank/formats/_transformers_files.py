@@ -21,6 +21,11 @@ TOKENIZER_FILES = """
     spiece.model sentencepiece.bpe.model tokenizer.model spm.model source.spm target.spm bpe.codes dict.txt
     sentencepiece.model vocab-src.json vocab-tgt.json entity_vocab.json word_shape.json word_pronunciation.json
     """.split()  # noqa: SIM905
+VOCABULARY_FILES = tuple(
+    name
+    for name in TOKENIZER_FILES
+    if name not in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+)
 AUDIO_KEYS = ("num_mel_bins", "conv_kernel", "sampling_rate", "audio_channels", "feat_extract_norm")
 IMAGE_KEYS = ("image_size", "num_channels", "vision_config", "patch_size", "backbone_config")
 TEXT_KEYS = ("vocab_size", "vocabulary_size", "n_vocab")

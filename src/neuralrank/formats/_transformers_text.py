@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuralrank.errors import DataError, ModelError
+from neuralrank.formats._model_folder import read_json
 from neuralrank.formats._torch_module import check_layers, one_line, to_array, to_tensors, watched
+from neuralrank.formats._transformers_files import VOCABULARY_FILES
 from neuralrank.formats._transformers_loading import (
     FAILURES,
     LOCAL,
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     import torch
 
 MAX_TOKENS = 512
+MIN_WORDS = 4
+"""The letters of DNA are the smallest alphabet in use; a tokenizer without its vocabulary has one token at most."""
 PROBE_TEXTS = ("a", "two words and then some more of them")
 """Tells which hidden states have one row per token, as models that shorten the sequence inside do not."""
 
@@ -81,10 +85,9 @@ class TextProcessor:
     """
 
     def __init__(self, path: Path, model: "torch.nn.Module", config: Any, options: Options = LOCAL) -> None:
-        from transformers import AutoTokenizer
-
-        with failures_as_model_errors(path, "tokenizer"):
-            self._tokenizer = AutoTokenizer.from_pretrained(path, config=config, **options)
+        self._tokenizer = _load_tokenizer(path, config, options)
+        n_rows = getattr(config, "vocab_size", None)
+        self.warnings = _check_vocabulary(self._tokenizer, path, n_rows)
         self._tokenizer.padding_side = "right"
         self._tokenizer.truncation_side = "right"
         self._filler = _filler_id(self._tokenizer, path)
@@ -92,7 +95,6 @@ class TextProcessor:
         self.max_tokens = _max_tokens(self._tokenizer, model, config)
         self.padding = "longest"
         # the tokenizer's own ids must not lie outside the table of the model
-        n_rows = getattr(config, "vocab_size", None)
         if isinstance(n_rows, int) and len(self._tokenizer) > n_rows and _has_one_row_per_id(model):
             self._n_rows: int | None = n_rows
         else:
@@ -125,6 +127,43 @@ class TextProcessor:
                 "tokenizer. The two do not belong together: download both again."
             )
         return batch
+
+
+def _load_tokenizer(path: Path, config: Any, options: Options) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with failures_as_model_errors(path, "tokenizer"):
+            return AutoTokenizer.from_pretrained(path, config=config, **options)
+    except ModelError as error:
+        has_code = "auto_map" in (read_json(path / "tokenizer_config.json") or {})
+        if has_code or any((path / name).is_file() for name in VOCABULARY_FILES):
+            raise
+        raise _vocabulary_needed(path, "none of its files") from error
+
+
+def _check_vocabulary(tokenizer: Any, path: Path, n_rows: Any) -> tuple[str, ...]:
+    """Refuse a tokenizer that knows next to no words; return a warning if the model knows far more.
+
+    Transformers makes one of special tokens alone where the file is missing, and every text is a row of unknown words.
+    Tokenizers that read no file, for bytes and characters, have what they need.
+    """
+    if not getattr(tokenizer, "vocab_files_names", None):
+        return ()
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    n_words = len(set(tokenizer.get_vocab()) - special - set(tokenizer.all_special_tokens))
+    if n_words < MIN_WORDS:
+        raise _vocabulary_needed(path, f"the special tokens and {n_words} more")
+    if isinstance(n_rows, int) and 2 * len(tokenizer) < n_rows:
+        return (f"The tokenizer knows {len(tokenizer):,} of the {n_rows:,} tokens of the model: is its file whole?",)
+    return ()
+
+
+def _vocabulary_needed(path: Path, got: str) -> ModelError:
+    return ModelError(
+        f"{path.name} needs the vocabulary of its tokenizer, as tokenizer.json, vocab.txt or the like. Got {got}. "
+        "Download the tokenizer's files too."
+    )
 
 
 def _filler_id(tokenizer: Any, path: Path) -> int:
@@ -184,11 +223,11 @@ class TextEncoder:
         self._device = device
         self._tokenizer = tokenizer
         self.head_layer: str | None = None
-        self.warnings: tuple[str, ...] = ()
+        self.warnings = tokenizer.warnings
         self.layers: tuple[str, ...] = ("features",)
         if self._depends_on_padding():
             tokenizer.padding = "max_length"
-            self.warnings = (
+            self.warnings += (
                 "Padding changes the features of this model, so every text is padded to "
                 f"{tokenizer.max_tokens} tokens.",
             )
