@@ -1,6 +1,7 @@
 """Jobs that behave and jobs that do not; imported in the worker by the tests of `worker_process`."""
 
 import ctypes
+import fcntl
 import os
 import signal
 import subprocess
@@ -169,13 +170,14 @@ def many_messages(payload: dict[str, Any], send: Send) -> dict[str, Any]:
 
 
 def _pipe() -> int:
-    """Return the descriptor of the message pipe: the only pipe that is open here."""
+    """Return the descriptor of the message pipe: the only pipe that can be written here."""
     return next(fd for fd in range(3, 64) if _is_pipe(fd))
 
 
 def _is_pipe(fd: int) -> bool:
     try:
-        return str(Path(f"/proc/self/fd/{fd}").readlink()).startswith("pipe:")
+        is_pipe = str(Path(f"/proc/self/fd/{fd}").readlink()).startswith("pipe:")
+        return is_pipe and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
     except OSError:
         return False
 
@@ -234,3 +236,25 @@ def announce_and_sleep(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     send({"pid": os.getpid()})
     time.sleep(600)
     return {}
+
+
+def measure_payload(payload: dict[str, Any], send: Send) -> dict[str, Any]:
+    return {"n": len(payload["text"])}
+
+
+_jobs: list[dict[str, Any]] = []
+_held: list[bytearray] = []
+
+
+def count_jobs(payload: dict[str, Any], send: Send) -> dict[str, Any]:
+    """Do what the payload asks for, and remember it for the next job of this process."""
+    _jobs.append(payload)
+    if "print" in payload:
+        sys.stdout.write(f"{payload['print']}\n")
+    if "raise" in payload:
+        raise ValueError(payload["raise"])
+    if "exit" in payload:
+        sys.exit(payload["exit"])
+    _held.append(bytearray(b"x" * payload.get("hold", 0)))
+    time.sleep(payload.get("sleep", 0))
+    return {"n_jobs": len(_jobs), "pid": os.getpid(), "note": payload.get("note")}

@@ -1,4 +1,4 @@
-"""The worker's side of `worker_process`: put up the walls, run one job, tell the parent how it went.
+"""The worker's side of `Worker`: put up the walls, run jobs one after the other, tell the parent how each went.
 
 It is started as a script by its path, not as a module of the package, so that the walls stand before anything heavy
 is imported: it needs the standard library and the files beside it until it imports the job's function.
@@ -26,20 +26,30 @@ _MOST_DESCRIPTORS = 1 << 16
 Send = Callable[[Mapping[str, Any]], None]
 
 
-def main(job_file: str, pipe: int, parent: int) -> None:
-    """Run the job described in `job_file`, write its messages to the descriptor `pipe`, and end the process."""
-    os.set_inheritable(pipe, False)  # a program that the job starts must not keep the parent waiting
-    os.closerange(3, pipe)
-    os.closerange(pipe + 1, _MOST_DESCRIPTORS)
+def main(job_file: str, hears: int, tells: int, parent: int) -> None:
+    """Run the function described in `job_file` on each payload that comes, until one fails or no more can come.
+
+    Args:
+        job_file: JSON, see `Worker`.
+        hears: descriptor from which payloads are read.
+        tells: descriptor to which messages are written.
+        parent: id of the process that started this one.
+    """
+    first = 3
+    for descriptor in sorted((hears, tells)):
+        os.set_inheritable(descriptor, False)  # a program that the job starts must not keep the parent waiting
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, _MOST_DESCRIPTORS)
     _die_with(parent)
     job = json.loads(Path(job_file).read_bytes())
     own_path = [entry for entry in sys.path if entry not in job["path"]]
     sys.path[:] = job["path"] + own_path
     del sys.argv[1:]
-    send, status = _sender(pipe), 1
+    send, status = _sender(tells), 1
     try:
         if _are_put_up(job["walls"], send):
-            status = _run(job, send)
+            status = _run_all(job["function"], hears, send)
     finally:
         # Exit handlers and threads that never end cannot hold up a job whose outcome has been sent.
         os._exit(status)
@@ -64,14 +74,25 @@ def _beside(name: str) -> Any:
     return importlib.import_module(f"{package.__name__}.{name}")
 
 
-def _run(job: Mapping[str, Any], send: Send) -> int:
+def _run_all(function: str, hears: int, send: Send) -> int:
     """Return the exit status."""
+    with os.fdopen(hears, "rb") as payloads:
+        for payload in payloads:
+            status = _run(function, json.loads(payload), send)
+            if status is not None:
+                return status
+    return 0
+
+
+def _run(function: str, payload: Mapping[str, Any], send: Send) -> int | None:
+    """Return the exit status, None if there was a result and more jobs may come."""
     try:
-        module, _, name = job["function"].partition(":")
-        function = getattr(importlib.import_module(module), name)
-        result = function(job["payload"], lambda message: send({"message": dict(message)}))
+        module, _, name = function.partition(":")
+        result = getattr(importlib.import_module(module), name)(
+            payload, lambda message: send({"message": dict(message)})
+        )
         if not isinstance(result, dict):
-            raise TypeError(f"{job['function']} needs to return a dict. Got {type(result).__name__}.")
+            raise TypeError(f"{function} needs to return a dict. Got {type(result).__name__}.")
         _flush()
         send({"result": result})
     except SystemExit as end:
@@ -84,7 +105,7 @@ def _run(job: Mapping[str, Any], send: Send) -> int:
         _flush()
         send({"error": _describe(error)})
         return 1
-    return 0
+    return None
 
 
 def _print_traceback(error: BaseException) -> None:
@@ -124,7 +145,7 @@ def _text(error: BaseException) -> str:
         return ""
 
 
-def _sender(pipe: int) -> Send:
+def _sender(tells: int) -> Send:
     lock = threading.Lock()
 
     def send(message: Mapping[str, Any]) -> None:
@@ -133,7 +154,7 @@ def _sender(pipe: int) -> Send:
             raise ValueError(f"A message needs at most {MESSAGE_BYTES} bytes. Got {len(line)}. Put arrays into files.")
         with lock:
             while line:
-                line = line[os.write(pipe, line) :]
+                line = line[os.write(tells, line) :]
 
     return send
 
@@ -155,4 +176,4 @@ def _flush() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], *map(int, sys.argv[2:5]))

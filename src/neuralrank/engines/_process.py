@@ -83,22 +83,39 @@ def write_job(scratch: Path, job: Mapping[str, Any]) -> tuple[Path, Path, Path]:
     return folder, job_file, log_file
 
 
-def start(folder: Path, job_file: Path, log_file: Path, pipe: int, n_threads: int) -> subprocess.Popen[bytes]:
+def start(folder: Path, job_file: Path, log_file: Path, n_threads: int) -> tuple[subprocess.Popen[bytes], int, int]:
     """Start the worker as the leader of a session: Ctrl-C reaches us alone, and its whole group can be killed.
 
     `_child` is run by its path: as a module, Python would import the whole package before the walls are put up.
+
+    Returns:
+        The process, the descriptor through which payloads go to it, which never blocks, and the one from which its
+        messages come.
+
+    Raises:
+        OSError: there is no room for another process.
     """
-    command = [sys.executable, "-P", _child.__file__, str(job_file), str(pipe), str(os.getpid())]
-    with log_file.open("ab") as log:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(pipe,),
-            env=_environment(folder, n_threads),
-            start_new_session=True,
-        )
+    ends = [*os.pipe()]
+    try:
+        ends += os.pipe()
+        theirs, asks, hears, tells = ends
+        os.set_blocking(asks, False)
+        command = [sys.executable, "-P", _child.__file__, str(job_file), str(theirs), str(tells), str(os.getpid())]
+        with log_file.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(theirs, tells),
+                env=_environment(folder, n_threads),
+                start_new_session=True,
+            )
+        ends = [theirs, tells]  # the others are the caller's from now on
+    finally:
+        for end in ends:
+            os.close(end)
+    return process, asks, hears
 
 
 def _environment(folder: Path, n_threads: int) -> dict[str, str]:
