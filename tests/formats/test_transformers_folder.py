@@ -235,6 +235,60 @@ def test_a_vocabulary_needs_an_alphabet(words: str, is_enough: bool, text_models
     )
 
 
+ENDLESS = {"Regex": r"^(([a-z ])+.)+[A-Z]([a-z ])+$"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "got"),
+    [
+        pytest.param(
+            {"normalizer": {"type": "Replace", "pattern": ENDLESS, "content": ""}},
+            "Onig: Regex search error: retry-limit-in-match over",
+            id="a-panic",
+        ),
+        pytest.param(
+            {"model": {"type": "WordLevel", "vocab": dict(zip("abcdef", range(6), strict=True)), "unk_token": "?"}},
+            "WordLevel error: Missing [UNK] token from the vocabulary",
+            id="a-plain-exception",
+        ),
+    ],
+)
+def test_a_fault_inside_the_tokenizer_is_a_sentence_of_ours(changes: Any, got: str, text_models: Path, tmp_path: Path):
+    folder = shutil.copytree(text_models / "bert-tiny-untrained", tmp_path / "model")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(
+        json.dumps({**tokenizer, "added_tokens": [], "post_processor": None, **changes})
+    )
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": None}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelError) as error:
+        load(folder).preprocessing(
+            ["the film was good and the actors were not bad at all said the critic in the paper"]
+        )
+    assert str(error.value) == (
+        f"The model needs a tokenizer that can split every text. Got the fault {got!r} inside it. "
+        "Correct the patterns and the vocabulary in its tokenizer.json, or choose another model."
+    )
+
+
+def test_a_panic_while_a_tokenizer_is_read_is_a_sentence_of_ours(
+    text_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class PanicException(BaseException):
+        pass
+
+    def panic(*_: Any, **__: Any) -> None:
+        raise PanicException("index out of bounds: the len is 3 but the index is 9\nnote: run with RUST_BACKTRACE=1")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", panic)
+    with pytest.raises(ModelError) as error:
+        load(text_models / "bert-tiny-untrained")
+    assert str(error.value) == (
+        "Transformers could not read the tokenizer of bert-tiny-untrained. Got 'index out of bounds: the len is 3 but "
+        "the index is 9'. Download it again, or save it with a current version of Transformers."
+    )
+
+
 def test_bytes_need_no_vocabulary(text_models: Path, tmp_path: Path):
     source = text_models / "byt5-tiny-untrained"
     encoder = load(without_vocabulary(source, tmp_path / "model", tokenizer_class="ByT5Tokenizer"))

@@ -120,7 +120,7 @@ def check_layers(wanted: Sequence[str], layers: tuple[str, ...]) -> None:
             raise ModelError(f"The model has no layer {layer!r}. Available: {', '.join(layers)}.")
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Return the first line of an error's text, shortened: what a foreign library says inside our sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]

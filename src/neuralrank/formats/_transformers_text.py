@@ -17,6 +17,7 @@ from neuralrank.formats._transformers_loading import (
     check_complete,
     failures_as_model_errors,
     is_labelled,
+    is_their_failure,
     load_config,
     load_model,
     quiet_transformers,
@@ -108,17 +109,11 @@ class TextProcessor:
 
         Raises:
             DataError: a sample is not a text.
+            ModelError: the tokenizer fails on a text, or gives numbers that the model has no row for.
         """
         if not all(isinstance(sample, str) for sample in samples):
             raise DataError("A text model needs texts. Got other samples. Choose a data set of texts.")
-        arrays = self._tokenizer(
-            list(samples),
-            truncation=True,
-            max_length=self.max_tokens,
-            padding=self.padding,
-            return_attention_mask=True,
-            return_tensors="np",
-        )
+        arrays = self._split(samples)
         batch = {name: np.asarray(array).astype(np.int64) for name, array in arrays.items()}
         batch = _with_one_token_each(batch, self._filler)
         if self._n_rows is not None and int(batch["input_ids"].max()) >= self._n_rows:
@@ -127,6 +122,24 @@ class TextProcessor:
                 "tokenizer. The two do not belong together: download both again."
             )
         return batch
+
+    def _split(self, texts: Sequence[Sample]) -> Mapping[str, Any]:
+        try:
+            return self._tokenizer(  # type: ignore[no-any-return]
+                list(texts),
+                truncation=True,
+                max_length=self.max_tokens,
+                padding=self.padding,
+                return_attention_mask=True,
+                return_tensors="np",
+            )
+        except BaseException as error:
+            if not is_their_failure(error):
+                raise
+            raise ModelError(
+                f"The model needs a tokenizer that can split every text. Got the fault {one_line(error)!r} inside it. "
+                "Correct the patterns and the vocabulary in its tokenizer.json, or choose another model."
+            ) from error
 
 
 def _load_tokenizer(path: Path, config: Any, options: Options) -> Any:
