@@ -85,6 +85,56 @@ def test_a_folder_without_models_lists_nothing(tmp_path):
     assert listed(tmp_path) == []
 
 
+def with_weights_in(path: Path, location: str) -> Path:
+    """Put the weights of an ONNX file into another one."""
+    (path.parent / location).parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location=location, size_threshold=0)
+    return path
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["weights.bin", "a.bin", "m.pt", "m.onnx.data", "m.onnx_data", "foo.weights", "w.pkl", "w.h5", "w.keras", "w.pt2",
+     "w.safetensors", "deep/er/weights.bin"],
+)  # fmt: skip
+def test_weights_of_an_onnx_file_are_no_model_of_their_own(tmp_path, location):
+    path = with_weights_in(write_onnx(tmp_path / "x" / "m.onnx"), location)
+    assert [item.model_id.partition("@")[0] for item in listed(tmp_path)] == ["folder:x/m.onnx"]
+    assert path.parent / location in by_name(tmp_path)["x/m.onnx"].facts.files
+    (entry,) = registry.get("sources", "folder")(tmp_path).list_entries({})
+    assert entry.name == "x/m.onnx"
+
+
+def test_a_file_that_no_onnx_model_names_stays_a_failure(tmp_path):
+    with_weights_in(write_onnx(tmp_path / "m.onnx"), "weights.bin")
+    for name in ("other.bin", "deep/weights.bin", "z.pkl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\x80\x04.")
+    found = by_name(tmp_path)
+    assert list(found) == ["deep/weights.bin", "m.onnx", "other.bin", "z.pkl"]
+    assert sum(isinstance(item, Failure) for item in found.values()) == 3
+    (failure,) = listed(tmp_path / "weights.bin")  # who asks for the file itself is told why it is no model
+    assert failure.error.startswith("weights.bin needs to be a file that torch.save or torch.jit.save wrote.")
+
+
+def test_weights_of_a_model_that_cannot_be_listed_stay_a_failure(tmp_path):
+    path = with_weights_in(write_onnx(tmp_path / "m.onnx"), "weights.bin")
+    path.write_bytes(path.read_bytes()[:20])
+    assert list(by_name(tmp_path)) == ["m.onnx", "weights.bin"]
+
+
+def test_no_model_hides_another_by_naming_it_as_its_weights(tmp_path):
+    write_onnx(tmp_path / "good.onnx", seed=1)
+    torch = pytest.importorskip("torch")
+    torch.save({"w": torch.zeros(2, 2)}, tmp_path / "weights.pt")
+    (tmp_path / "weights.json").write_text('{"architecture": "timm:resnet18"}')
+    model = onnx.load(with_weights_in(write_onnx(tmp_path / "evil.onnx"), "w.bin"), load_external_data=False)
+    for victim in ("good.onnx", "weights.pt"):
+        next(entry for entry in model.graph.initializer[0].external_data if entry.key == "location").value = victim
+        (tmp_path / "evil.onnx").write_bytes(model.SerializeToString())
+        assert {"good.onnx", "weights.pt"} <= set(by_name(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["m.pkl", "m.pickle", "m.joblib"])
 def test_a_pickle_is_listed_and_refused_with_the_way_out(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x80\x04.")

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-READING = 2
+READING = 3
 """Raised when formats read other things out of the same files: every model is then read again."""
 _MAX_LISTINGS = 128
 

@@ -7,6 +7,7 @@ one before a format looks at it.
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,6 +47,8 @@ class Walk:
         self._real_base = base.resolve()
         self._watcher = Watcher()
         self._watch: Watch | None = None
+        self._weights: dict[Path, frozenset[Path]] = {}
+        """By folder, what its ONNX files name as their weights."""
         self.formats: list[Format] = [registry.get("formats", name) for name in registry.names("formats")]
 
     def models(self, root: Path) -> Iterator[tuple[Path, Found]]:
@@ -60,7 +63,7 @@ class Walk:
                 continue
             if real is None:
                 model = self.file(path)
-                if model is not None:
+                if model is not None and (path == root or not self.is_weights(path, model)):
                     yield path, model
             elif real not in self.entered:
                 self.entered.add(real)
@@ -113,6 +116,27 @@ class Walk:
         if described is not None or reason is None:
             return described
         return self.refused(path, (path,), reason)
+
+    def is_weights(self, path: Path, found: Found) -> bool:
+        """Say whether a file that cannot be loaded by itself holds the weights of an ONNX model in or above its folder.
+
+        What can be loaded is a model whatever another one says of it: none can hide another.
+        """
+        if isinstance(found, ModelRecord | Unchanged) or path.suffix.lower() == ".onnx" or self.trap(path) is not None:
+            return False
+        folders = (folder for folder in path.parents if folder.is_relative_to(self.base))
+        return any(path in self.weights_of(folder) for folder in folders)
+
+    def weights_of(self, folder: Path) -> frozenset[Path]:
+        """Return the files that the ONNX models of a folder read beside themselves; none of one that is damaged."""
+        if folder not in self._weights:
+            named: set[Path] = set()
+            for path in sorted(folder.glob("[!.]*.[oO][nN][nN][xX]")):
+                with suppress(ModelError, OSError):
+                    facts = registry.get("formats", "onnx").describe(path) if self.trap(path) is None else None
+                    named.update(facts.files if facts is not None else ())
+            self._weights[folder] = frozenset(named)
+        return self._weights[folder]
 
     def described(self, path: Path) -> ModelRecord | Unchanged | Failure | None:
         """Ask every format; the first that knows the path has it, else the first complaint counts."""
