@@ -540,6 +540,21 @@ def test_damage_is_told(clean: tuple[Path, Any], tmp_path: Path):
     )
 
 
+def test_a_cut_anywhere_is_told_as_a_cut(clean: tuple[Path, Any], tmp_path: Path):
+    """Also behind the sample inputs, which are archives inside the archive, and were taken for the whole."""
+    whole = clean[0].read_bytes()
+    inner = whole.rindex(b"PK\x05\x06", 0, whole.rindex(b"PK\x05\x06"))
+    path = tmp_path / "cut.pt2"
+    for n in (inner + 22, inner + 30, len(whole) * 99 // 100, len(whole) - 22, len(whole) - 1):
+        path.write_bytes(whole[:n])
+        with pytest.raises(ModelError) as error:
+            EXPORT.describe(path)
+        assert str(error.value) == (
+            "cut.pt2 needs to be a whole torch.export archive. Got a file that is damaged or cut short. "
+            "Download it again."
+        )
+
+
 def test_a_flipped_bit_in_the_weights_is_found_when_they_are_read(clean: tuple[Path, Any], tmp_path: Path):
     with zipfile.ZipFile(clean[0]) as archive:
         name = next(name for name in archive.namelist() if name.endswith("weights/weight_0"))

@@ -83,7 +83,12 @@ def read_archive(path: Path) -> ExportArchive:
 def open_archive(path: Path) -> zipfile.ZipFile:
     """Open the zip, or raise ModelError if it is none or is cut short."""
     try:
-        return zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(path)
+        # the sample inputs are zips too: of a file that ends behind them, zipfile opens the last of those instead
+        if min((info.header_offset for info in archive.infolist()), default=0) > 0:
+            archive.close()
+            raise zipfile.BadZipFile("an archive inside another")
+        return archive
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise ModelError(
             f"{path.name} needs to be a whole torch.export archive. Got a file that is damaged or cut short. "
