@@ -155,6 +155,18 @@ def test_what_torch_did_not_write_is_listed_and_refused_with_the_way_out(tmp_pat
     )
 
 
+@pytest.mark.parametrize(
+    "suffix",
+    ["joblib", "pkl", "pickle", "pt", "PTH", "bin", "ckpt", "onnx", "pt2", "torchscript", "keras", "skops", "h5",
+     "safetensors", "gguf"],
+)  # fmt: skip
+def test_an_empty_file_is_called_empty(tmp_path, suffix):
+    (tmp_path / f"m.{suffix}").touch()
+    (failure,) = listed(tmp_path)
+    assert (failure.model_id, failure.stage) == (f"folder:m.{suffix}", "list")
+    assert failure.error == f"m.{suffix} needs to hold a model. Got an empty file. Download it again."
+
+
 def test_the_state_of_a_training_is_no_model(tmp_path):
     for name in ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state_0.pth", "random_states_0.pkl"):
         (tmp_path / name).write_bytes(b"\x80\x04.")

@@ -103,13 +103,14 @@ class Walk:
 
     def file(self, path: Path) -> Found | None:
         reason = refusal(path)
+        is_model = reason is not None or path.suffix.lower() in LOADED
         trap = self.trap(path) or self.obstacle(path)
         if trap is not None:
-            if reason is not None or path.suffix.lower() in LOADED or (path.is_dir() and path.is_symlink()):
-                return self.failure(path, trap)
-            return None
+            return self.failure(path, trap) if is_model or (path.is_dir() and path.is_symlink()) else None
         if is_training_state(path):
             return None
+        if is_model and path.is_file() and path.stat().st_size == 0:
+            return self.failure(path, f"{path.name} needs to hold a model. Got an empty file. Download it again.")
         described = self.described(path)
         if isinstance(described, Failure) and is_pickle(path):  # known by its content, and listed with what it lacks
             return self.refused(path, (path,), described.error)
