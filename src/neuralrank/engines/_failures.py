@@ -8,8 +8,12 @@ _LAST_CHARACTERS = 300
 _LAST_LINES = 5
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)", re.DOTALL)
 _MEMORY = re.compile(
-    r"\bMemoryError\b|bad_alloc|Failed to allocate|Unable to allocate|Cannot allocate memory|DefaultCPUAllocator"
-    r"|memory allocation of \d+ bytes failed"
+    r"\bMemoryError\b|bad_alloc|Failed to allocate|Unable to allocate|DefaultCPUAllocator"
+    r"|memory allocation of \d+ bytes failed|[Cc]annot allocate memory(?! in static TLS)"
+    # libraries that are loaded and start their threads; where a library may not be run at all, a reason follows
+    r"|failed to map segment from shared object(?!: (?:Operation not permitted|Permission denied))"
+    r"|cannot map zero-fill pages|can't start new thread|libgomp: Thread creation failed"
+    r"|OpenBLAS blas_thread_init|OpenBLAS error: Memory allocation"
 )
 _GPU_MEMORY = re.compile(r"CUDA out of memory|CUDA error|HIP out of memory")
 _DOING = {"load": "loading", "extract": "extracting"}
@@ -47,10 +51,14 @@ def too_much_memory(stage: str, memory_bytes: int) -> str:
     """Say that an allocation was refused."""
     if memory_bytes > 0:
         return (
-            f"The model asked for more memory than the limit of {memory_bytes / 1e9:.1f} GB while it was "
+            f"The model asked for more memory than the limit of {_gigabytes(memory_bytes)} while it was "
             f"{_DOING[stage]}. Raise --model-memory if the machine has more."
         )
     return f"The model asked for more memory than the machine has while it was {_DOING[stage]}. Choose a smaller model."
+
+
+def _gigabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e9:.1g} GB"
 
 
 def ended(stage: str, returncode: int | None, log_file: Path, memory_bytes: int) -> str:
