@@ -28,6 +28,8 @@ _BATCH_PIXELS = 32 * 224 * 224
 _MAX_BATCH = 128
 _FIRST_BATCH = 8
 """Small, for it pays for what is set up on the way and says little of the throughput."""
+_loaded: list[Encoder] = []
+"""The model of this process, once it is loaded: a process has one only."""
 
 
 def list_layers_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
@@ -38,14 +40,17 @@ def list_layers_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[st
 
 
 def extract_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
-    """Load one model, run it over some of the decoded samples, and log each batch of what `kinds` asks for.
+    """Run one model over the decoded samples that `rows` names, and log each batch of what `kinds` asks for.
 
-    The rows of the log are counted among the samples that `rows` names.
+    The model is loaded by the first call in a process and stays for the next.
     """
     send({"stage": "load"})
+    rows = np.array(payload["rows"], dtype=np.int64)
     every_sample = open_samples(Path(payload["samples"]))
-    samples = [every_sample[row] for row in payload["rows"]]
-    encoder = _load(payload)
+    samples = [every_sample[row] for row in rows]
+    is_loaded = bool(_loaded)
+    encoder = _loaded[0] if is_loaded else _load(payload)
+    _loaded[:] = [encoder]
     kinds = payload["kinds"]
     with _opened_log(Path(payload["log"])) as log:
         run = _Pass(
@@ -54,15 +59,16 @@ def extract_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[str, A
             layer=_checked_layer(encoder, payload["layer"]) if "features" in kinds else None,
             head=encoder.head_layer if "logits" in kinds else None,
             n_labels=payload["n_labels"],
+            rows=rows,
         )
         head = run.head
         send({"stage": "extract", "n_done": 0})
         start_seconds = time.monotonic() - payload["began"]  # one clock for all processes of a machine
-        timing = _encode_all(run, samples, payload["modality"], send)
+        timing = _encode_all(run, samples, payload["modality"], send, is_warm=is_loaded)
     return {
         "layer": run.layer,
-        "start_seconds": start_seconds,
-        "n_starts": 1,
+        "start_seconds": 0.0 if is_loaded else start_seconds,
+        "n_starts": 0 if is_loaded else 1,
         **timing.facts(),
         "peak_bytes": _peak_bytes(),
         "warnings": list(encoder.warnings),
@@ -133,6 +139,8 @@ class _Pass:
     head: str | None
     n_labels: int
     """How many label names the model has; 0 if it has none."""
+    rows: NDArray[np.int64]
+    """Of each sample, what it is called in the log."""
     n_features: int | None = None
     n_logits: int | None = None
     problems: tuple[str, ...] = ()
@@ -157,7 +165,7 @@ class _Pass:
 
     def _write(self, kind: str, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
         try:
-            self.log.append(kind, rows, np.asarray(values, dtype=np.float32))
+            self.log.append(kind, self.rows[rows], np.asarray(values, dtype=np.float32))
         except OSError as error:
             raise _no_room(self.log.path, error) from error
 
@@ -193,6 +201,8 @@ class _Pass:
 class _Timing:
     """How long batches take: the first, which pays for what is set up on its way, apart from the others."""
 
+    is_warm: bool
+    """The model has run before: its first batch is as the others."""
     start: float = field(default_factory=time.perf_counter)
     n_first: int = 0
     first_seconds: float = 0.0
@@ -203,7 +213,7 @@ class _Timing:
         """Count a batch that has just been run."""
         self.seconds = time.perf_counter() - self.start
         self.n_samples += n_samples
-        if self.n_first == 0:
+        if self.n_first == 0 and not self.is_warm:
             self.n_first, self.first_seconds = n_samples, self.seconds
 
     def facts(self) -> dict[str, float | int]:
@@ -217,14 +227,19 @@ class _Timing:
 
 
 def _encode_all(
-    run: _Pass, samples: Sequence[Sample], modality_name: str, send: Callable[[Mapping[str, Any]], None]
+    run: _Pass,
+    samples: Sequence[Sample],
+    modality_name: str,
+    send: Callable[[Mapping[str, Any]], None],
+    *,
+    is_warm: bool,
 ) -> _Timing:
     """Run all samples, whose rows come out in their order."""
     if len(samples) == 0:
         raise ModelError("Extraction needs at least one sample. Got none. Use a larger --probe.")
     modality, preprocessing = registry.get("modalities", modality_name)(), run.encoder.preprocessing
-    batches = _batch_rows(samples, preprocessing) if run.layer or run.head else []
-    timing, announced = _Timing(), time.monotonic()
+    batches = _batch_rows(samples, preprocessing, is_warm=is_warm) if run.layer or run.head else []
+    timing, announced = _Timing(is_warm=is_warm), time.monotonic()
     for rows, batch in _prefetched(samples, batches, lambda part: modality.make_batch(part, preprocessing)):
         run.run(rows, batch, modality.pool)
         timing.add(len(rows))
@@ -246,7 +261,7 @@ def _checked_width(pooled: NDArray[Any], layer: str) -> int:
     return width
 
 
-def _batch_rows(samples: Sequence[Sample], preprocessing: object) -> list[NDArray[np.int64]]:
+def _batch_rows(samples: Sequence[Sample], preprocessing: object, *, is_warm: bool = False) -> list[NDArray[np.int64]]:
     """Split the samples into batches: texts by length, so that little is padded; images by what their size allows."""
     size = 32
     if isinstance(preprocessing, ImagePreprocessing):
@@ -254,7 +269,7 @@ def _batch_rows(samples: Sequence[Sample], preprocessing: object) -> list[NDArra
     order = np.arange(len(samples))
     if samples and isinstance(samples[0], str):
         order = np.argsort([len(cast(str, text)) for text in samples], kind="stable")
-    first = min(size, _FIRST_BATCH) if len(samples) > _FIRST_BATCH else size
+    first = min(size, _FIRST_BATCH) if len(samples) > _FIRST_BATCH and not is_warm else size
     bounds = [0, *range(first, len(order), size), len(order)]
     return [order[start:end] for start, end in itertools.pairwise(bounds) if end > start]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,19 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralrank import encoding
-from neuralrank.encoding import HEAD_UNUSABLE
-from neuralrank.engines.worker_process import JobOutcome, worker_process
+from neuralrank.engines.worker import JobOutcome
 from neuralrank.errors import OutputError
 from neuralrank.limits import Limits
+from neuralrank.passes import Made, Pass, failure, make_worker, payload_of
 from neuralrank.probe import Probe, Rung, write_samples
 from neuralrank.storage.feature_cache import FeatureCache, cache_key
 from neuralrank.storage.feature_rows import FeatureRows, PassRows, Unfinished, feature_rows
 from neuralrank.storage.scratch import Scratch
-from neuralrank.types import (
-    Failure,
-    ModelRecord,
-)
+from neuralrank.types import Failure, ModelRecord
+from neuralrank.waiting import Waiting
 
 VERSION = 1
 """Raised when the same inputs would give other features."""
@@ -52,6 +48,8 @@ class Features:
     """True if they were known; the logits may have been made all the same."""
     warnings: tuple[str, ...]
     cost: Cost
+    n_starts: int = 0
+    """How often this call loaded the model: not if it waited for it, or nothing had to be run."""
     logits: NDArray[np.float32] | None = None
     """Shape (n_samples, n_source_classes), finite: what the model's own classifier gives, before any softmax.
 
@@ -79,8 +77,6 @@ class Cost:
     seconds_per_sample: float | None = None
     peak_bytes: int | None = None
     """Most memory that its worker held."""
-    n_passes: int = 0
-    """Samples run by this call, those that were known left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +108,12 @@ class _Rows:
         return np.arange(len(self.known)) == 0 if self.known.all() else ~self.known
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Extraction:
-    """Everything that extracting from one probe shares between models; a context manager that owns its scratch."""
+    """Everything that extracting from one probe shares between models; a context manager that owns its scratch.
+
+    Models that are to see more samples stay loaded, as memory allows.
+    """
 
     probe: Probe
     cache: FeatureCache | None
@@ -125,17 +124,25 @@ class Extraction:
     """Set it to end the models that are running."""
     walls: dict[str, str] = field(default_factory=dict)
     """What stood around the workers that ran: 'on', or why not."""
+    n_passes: int = 0
+    """Samples that models were run on so far; those that were known are left out."""
+    _waiting: Waiting = field(init=False)
     _scratch: list[Scratch] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _not_kept: list[str] = field(default_factory=list)
     """Why features of this run are lost at its end, in one sentence; empty while they are kept."""
+
+    def __post_init__(self) -> None:
+        """Let models wait as the limits allow."""
+        self._waiting = Waiting(limits=self.limits)
 
     def __enter__(self) -> Extraction:
         """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the scratch folder."""
+        """End the models that wait, and remove the scratch folder."""
+        self._waiting.close()
         for folder in self._scratch:
             folder.cleanup()
         self._scratch.clear()
@@ -163,6 +170,7 @@ class Extraction:
         rung: Rung | None = None,
         layer: str | None = None,
         head: bool = False,
+        stay: bool = False,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> Features | Failure:
         """Return the features of one model, from the cache or by running it on the samples that are not known.
@@ -173,6 +181,7 @@ class Extraction:
             layer: name of a layer, None for the model's own feature layer.
             head: return the logits of the model's own classifier too, from the same forward pass. A model without
                 a usable one is no failure.
+            stay: leave the model loaded, to be asked for more samples; see `rate` and `release`.
             on_progress: called with the number of samples done, those that were known among them.
 
         Raises:
@@ -185,27 +194,44 @@ class Extraction:
         for key in keys.values():
             self._rows_store.adopt(key)
         known = {kind: self._known(key, rung) for kind, key in keys.items()}
-        cached, n_passes = known["features"].is_complete, 0
+        cached, n_starts = known["features"].is_complete, 0
         problems: tuple[str, ...] = ()
         if not all(rows.is_complete for rows in known.values()):
             in_cache = self.cache is not None and not self._not_kept
             try:
-                ran = self._complete(record, keys, known, rung, layer, on_progress)
+                ran = self._complete(record, keys, known, rung, layer, stay=stay, on_progress=on_progress)
             except OutputError as error:
                 if not in_cache:
                     raise
                 self._leave_cache(error)  # the disk became full while the worker wrote
-                return self.features(record, rung=rung, layer=layer, head=head, on_progress=on_progress)
+                return self.features(record, rung=rung, layer=layer, head=head, stay=stay, on_progress=on_progress)
             if isinstance(ran, Failure):
                 return ran
-            known, n_passes, problems = ran
-        return self._together(keys["features"], known, rung, n_passes=n_passes, cached=cached, problems=problems)
+            known, n_starts, problems = ran
+        return self._together(keys["features"], known, rung, n_starts=n_starts, cached=cached, problems=problems)
+
+    def waits(self, record: ModelRecord) -> bool:
+        """Tell whether a model is loaded and waits to be asked for more samples."""
+        return record.model_id in self._waiting
+
+    def rate(self, record: ModelRecord, worth: float) -> None:
+        """Say how likely it is that a model will be asked for more: where memory is short, the least likely go."""
+        self._waiting.rate(record.model_id, worth)
+
+    def release(self, record: ModelRecord) -> None:
+        """End a model that will not be asked for more."""
+        self._waiting.release(record.model_id)
 
     def layers(self, record: ModelRecord) -> tuple[tuple[str, ...], str] | Failure:
         """Return the layers of one model that can be chosen, and its default; runs no forward pass."""
-        outcome = self._run("list_layers_in_worker", record, {}, lambda _: None)
+        samples = self.scratch / "samples"
+        with make_worker(
+            "list_layers_in_worker", record, samples=samples, scratch=self.scratch, limits=self.limits
+        ) as worker:
+            outcome = worker.run(self._payload(record), timeout_seconds=self.limits.timeout_seconds, stop=self.stop)
+        self._note_walls(outcome)
         if outcome.result is None:
-            return _failure(record, outcome)
+            return failure(record, outcome)
         return tuple(outcome.result["layers"]), str(outcome.result["feature_layer"])
 
     def known_cost(self, record: ModelRecord, layer: str | None = None) -> Cost:
@@ -246,13 +272,12 @@ class Extraction:
         known: Mapping[str, _Rows],
         rung: Rung,
         *,
-        n_passes: int,
+        n_starts: int,
         cached: bool,
         problems: tuple[str, ...],
     ) -> Features:
         features, logits = known["features"], known.get("logits")
         said = [rows.metadata.get("warnings", []) for rows in known.values()]
-        measured = _cost(features.metadata)
         return Features(
             values=features.values,
             key=_part_key(key, rung),
@@ -264,7 +289,8 @@ class Extraction:
                 dict.fromkeys([*(sentence for part in said for sentence in part), *problems, *self._not_kept])
             ),
             logits=logits.values if logits is not None and logits.is_usable and logits.known.all() else None,
-            cost=dataclasses.replace(measured, n_passes=n_passes),
+            cost=_cost(features.metadata),
+            n_starts=n_starts,
         )
 
     # --- running -------------------------------------------------------------------------------------------------
@@ -276,6 +302,8 @@ class Extraction:
         known: Mapping[str, _Rows],
         rung: Rung,
         layer: str | None,
+        *,
+        stay: bool,
         on_progress: Callable[[int], None],
     ) -> tuple[dict[str, _Rows], int, tuple[str, ...]] | Failure:
         """Run the model on the samples that are not known, and keep what it makes of them."""
@@ -284,153 +312,86 @@ class Extraction:
         digests = np.array(rung.probe.digests)[missing]
         missing = missing[np.sort(np.unique(digests, return_index=True)[1])]  # copies are run once
         n_before = len(rung) - len(missing)
-        with self._begin({kind: keys[kind] for kind in wanted}, [rung.probe.digests[row] for row in missing]) as ours:
-            options = {
-                "layer": layer,
-                "rows": rung.rows[missing].tolist(),
-                "kinds": wanted,
-                "log": str(ours.log),
-            }
-            outcome = self._run(
-                "extract_in_worker",
-                record,
-                options,
-                lambda n_done: on_progress(min(n_before + n_done, len(rung))),
-                work=ours.work,
-                n_total=len(missing),
+        opened, stays = self._opened(record, {kind: keys[kind] for kind in wanted}), False
+        n_run = opened.n_run
+        try:
+            made, outcome = opened.ask(
+                {**self._payload(record), "layer": layer},
+                places=rung.rows[missing],
+                widths={kind: known[kind].width for kind in wanted},
+                n_samples=len(rung),
+                timeout_seconds=self.limits.timeout_seconds,
+                on_progress=lambda n_done: on_progress(min(n_before + n_done, len(rung))),
+                stop=self.stop,
             )
-            widths = {kind: known[kind].width for kind in wanted}
-            made = _made(record, widths, outcome, ours, len(missing), len(rung))
+            self._note_walls(outcome)
             if isinstance(made, Failure):
                 return made
-            rows, metadata, problems = made
-            try:
-                ours.finish(metadata)
-                if "logits" in metadata and "logits" not in rows:  # known to have none
-                    self._rows_store.add(keys["logits"], (), np.empty((0, 0), dtype=np.float32), metadata["logits"])
-            except OutputError as error:
-                self._leave_cache(error)
+            stays = self._keep(opened, keys, made) and stay
+        finally:
+            with self._lock:
+                self.n_passes += opened.n_run - n_run
+            if stays:
+                self._waiting.put(record.model_id, opened)
+            else:
+                opened.close()
         joined = {
-            kind: _joined(before, rows.get(kind), metadata.get(kind, {}), missing, rung) if kind in wanted else before
+            kind: _joined(before, made.rows.get(kind), made.metadata.get(kind, {}), missing, rung)
+            if kind in wanted
+            else before
             for kind, before in known.items()
         }
-        return joined, len(missing), problems
+        return joined, made.n_starts, made.problems
 
-    def _begin(self, keys: Mapping[str, str], digests: list[str]) -> Unfinished:
+    def _opened(self, record: ModelRecord, keys: Mapping[str, str]) -> Pass:
+        """Return the pass of a model that waits, or a new one; its rows are counted among the whole probe."""
+        waiting = self._waiting.take(record.model_id)
+        if waiting is not None:
+            if keys.items() <= waiting.kept.description.keys.items():
+                return waiting
+            waiting.close()
+        kept = self._begin(keys)
+        samples = self.scratch / "samples"
+        worker = make_worker(
+            "extract_in_worker", record, samples=samples, scratch=self.scratch, limits=self.limits, work=kept.work
+        )
+        return Pass(record=record, worker=worker, kept=kept)
+
+    def _begin(self, keys: Mapping[str, str]) -> Unfinished:
         try:
-            return self._rows_store.begin(keys, digests, {})
+            return self._rows_store.begin(keys, self.probe.digests, {})
         except OutputError as error:
             self._leave_cache(error)
-            return self._rows_store.begin(keys, digests, {})
+            return self._rows_store.begin(keys, self.probe.digests, {})
+
+    def _keep(self, opened: Pass, keys: Mapping[str, str], made: Made) -> bool:
+        """Keep the rows of a pass for good; where that fails, this run goes on without the cache."""
+        try:
+            opened.kept.keep_so_far(made.metadata)
+            if "logits" in made.metadata and "logits" not in made.rows:  # known to have none
+                no_rows = np.empty((0, 0), dtype=np.float32)
+                self._rows_store.add(keys["logits"], (), no_rows, made.metadata["logits"])
+        except OutputError as error:
+            self._leave_cache(error)
+            return False
+        return True
 
     def _leave_cache(self, error: OutputError) -> None:
         """Keep features in the scratch folder for the rest of the run, and say why."""
         self._not_kept[:] = self._not_kept or [str(error)]
 
-    def _run(
-        self,
-        function: str,
-        record: ModelRecord,
-        options: Mapping[str, Any],
-        on_progress: Callable[[int], None],
-        *,
-        work: Path | None = None,
-        n_total: int | None = None,
-    ) -> JobOutcome:
-        samples = self.scratch / "samples"
-        payload = {
-            "format": record.facts.format,
-            "path": str(record.path),
-            "samples": str(samples),
-            "modality": self.probe.target.modality,
-            "n_labels": len(record.facts.label_names or ()),
-            "n_threads": self.limits.threads_each,
-            "trusted": record.model_id in self.trusted,
-            "began": time.monotonic(),
-            **options,
-        }
-        outcome = worker_process(
-            f"{encoding.__name__}:{function}",
-            payload,
-            timeout_seconds=self.limits.timeout_seconds,
-            memory_bytes=self.limits.memory_each_bytes,
-            n_threads=self.limits.threads_each,
-            scratch=self.scratch,
-            on_message=lambda message: on_progress(int(message.get("n_done", 0))),
-            stop=self.stop,
-            # What lies in a folder is named too: in the Hub's cache it is links to files elsewhere.
-            readable=[record.path, *record.facts.files, *_entries(record.path), samples],
-            writable=[] if work is None else [work],
-            n_total=n_total,
+    def _payload(self, record: ModelRecord) -> dict[str, Any]:
+        return payload_of(
+            record,
+            samples=self.scratch / "samples",
+            modality=self.probe.target.modality,
+            limits=self.limits,
+            trusted=record.model_id in self.trusted,
         )
+
+    def _note_walls(self, outcome: JobOutcome) -> None:
         for wall in outcome.walls:
             self.walls.setdefault(wall.name, wall.state if wall.state == "on" else f"{wall.state}: {wall.why}")
-        if outcome.result is None and issubclass(outcome.kind, OutputError):
-            raise outcome.kind(outcome.error)
-        return outcome
-
-
-_TIMES = ("start_seconds", "n_starts", "extract_seconds", "n_extracted", "timed_seconds", "n_timed")
-
-_Made = tuple[dict[str, PassRows], dict[str, dict[str, Any]], tuple[str, ...]]
-
-
-def _made(
-    record: ModelRecord,
-    wanted: Mapping[str, int | None],
-    outcome: JobOutcome,
-    ours: Unfinished,
-    n_missing: int,
-    n_samples: int,
-) -> _Made | Failure:
-    """Check the rows that the worker wrote: return them, what to keep with them, and what is wrong with the logits.
-
-    Rows that are known are finite, so what is said of bad ones is the same however many had to be run.
-
-    A pass with the head that failed is not remembered: it may have met a limit that the next one does not.
-    """
-    found = {kind: ours.rows(kind) for kind in wanted}
-    rows = {kind: part for kind, part in found.items() if part is not None}
-    for kind, found_rows in rows.items():
-        width = found_rows.values.shape[1]
-        if (wanted[kind] or width) != width:
-            error = f"The model needs to give {wanted[kind]} {kind}, as for other samples. Got {width}."
-            return Failure(model_id=record.model_id, stage="extract", error=error)
-    result = outcome.result
-    if result is None:
-        if "features" in wanted:
-            return _failure(record, outcome)
-        return {}, {}, (f"{HEAD_UNUSABLE} {outcome.error}",)
-    times = {name: result[name] for name in _TIMES}
-    common = {**times, "model_id": record.model_id, "peak_bytes": result["peak_bytes"]}
-    metadata: dict[str, dict[str, Any]] = {}
-    if "features" in wanted:
-        part, layer = rows.get("features"), result["layer"]
-        n_rows = 0 if part is None else len(part.places)
-        if part is None or n_rows < n_missing:
-            error = f"Features need a row for each of {n_missing:,} samples. Got {n_rows:,} rows from the worker."
-            return Failure(model_id=record.model_id, stage="extract", error=error)
-        if n_bad := _n_not_finite(part.values):
-            error = (
-                f"Features need to be finite. Got NaN or infinity for {n_bad:,} of {n_samples:,} samples "
-                f"at layer {layer!r}. The weights may be damaged; choose another --layer or another copy."
-            )
-            return Failure(model_id=record.model_id, stage="extract", error=error)
-        metadata["features"] = {**common, "layer": layer, "warnings": list(result["warnings"])}
-    if "logits" not in wanted:
-        return rows, metadata, ()
-    part, head = rows.get("logits"), result["head"]
-    problems = tuple(head["warnings"])
-    if part is not None and (n_bad := _n_not_finite(part.values)):
-        got = f"Got NaN or infinity for {n_bad:,} of {n_samples:,} samples at layer {head['layer']!r}."
-        problems = (f"{HEAD_UNUSABLE} {got}",)
-        rows.pop("logits")
-    if not head["given"] or part is None or len(part.places) < n_missing:
-        rows.pop("logits", None)
-    if "logits" in rows or head["final"]:
-        usable = {} if "logits" in rows else {"usable": False}
-        metadata["logits"] = {**common, **usable, "layer": head["layer"], "warnings": list(problems)}
-    return rows, metadata, problems
 
 
 def _joined(
@@ -472,18 +433,3 @@ def _mean_seconds(metadata: Mapping[str, Any]) -> float:
 
 def _part_key(rows_key: str, rung: Rung) -> str:
     return cache_key(kind="features", rows=rows_key, probe=rung.probe.digest)
-
-
-def _n_not_finite(values: NDArray[np.float32]) -> int:
-    return int(np.count_nonzero(~np.isfinite(values).all(axis=1)))
-
-
-def _failure(record: ModelRecord, outcome: JobOutcome) -> Failure:
-    return Failure(model_id=record.model_id, stage=outcome.stage, error=outcome.error or "unknown")
-
-
-def _entries(path: Path) -> list[Path]:
-    try:
-        return list(path.iterdir()) if path.is_dir() else []
-    except OSError:
-        return []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 MAX_DEFAULT_JOBS = 4
 
@@ -45,3 +47,14 @@ def available_cores() -> int:
 def total_memory_bytes() -> int:
     """Return the machine's physical memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def available_memory_bytes() -> int:
+    """Return how much memory programs can still get without swapping; where that is not told, a half of all."""
+    try:
+        found = re.search(
+            r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE
+        )
+    except OSError:
+        found = None
+    return 1024 * int(found[1]) if found else total_memory_bytes() // 2

@@ -139,7 +139,6 @@ class Loop:
     Up to there they count, as they did then, or the others would not go the same ways."""
     _states: list[_State] = field(default_factory=list)
     _plan: Plan = field(default_factory=Plan)
-    _n_passes: int = 0
 
     def run(self, listed: Sequence[Item]) -> Outcome:
         """Try the models until the strategy has decided, time is up, or Ctrl-C.
@@ -172,7 +171,7 @@ class Loop:
             failures=[state.failure for state in self._states if state.failure is not None],
             stopped=stopped,
             is_complete=is_complete,
-            n_passes=self._n_passes,
+            n_passes=self.extraction.n_passes,
         )
 
     def history(self) -> History:
@@ -227,8 +226,7 @@ class Loop:
             return
         state.item, state.features, state.n_features = result.record, result.features, result.n_features
         state.cost = result.features.cost
-        state.n_starts += 1
-        self._n_passes += result.features.cost.n_passes
+        state.n_starts += result.features.n_starts
         n_known = len(state.sheets)
         state.sheets += result.sheets
         state.looks += [self._look(sheet, self.rungs[n_known + place]) for place, sheet in enumerate(result.sheets)]
@@ -237,6 +235,7 @@ class Loop:
         if step.rung == len(self.rungs) - 1:
             self._end(state)
         else:
+            self.extraction.rate(result.record, state.looks[-1].value)
             self._tell(state, n_samples=len(self.rungs[step.rung]))
 
     # --- one trial -----------------------------------------------------------------------------------------------
@@ -262,6 +261,7 @@ class Loop:
             rung=self.rungs[rung],
             layer=self.layer,
             head=self.wanted.needs_head,
+            stay=rung < len(self.rungs) - 1,
             on_progress=lambda n_samples: self._tell_samples(item, n_samples),
         )
         if isinstance(features, Failure):
@@ -308,7 +308,8 @@ class Loop:
         elif isinstance(state.item, Fetchable):
             size, each = state.item.entry.size_bytes or 0, state.item.entry.seconds_per_sample
         guess = size / _GUESSED_BYTES_PER_SECOND
-        start = state.cost.start_seconds
+        waits = isinstance(state.item, ModelRecord) and self.extraction.waits(state.item)
+        start = 0.0 if waits else state.cost.start_seconds
         measured = state.cost.seconds_per_sample
         each = guess if each is None else each
         return _GUESSED_START_SECONDS + guess if start is None else start, each if measured is None else measured
@@ -335,7 +336,7 @@ class Loop:
                 sheets=tuple(state.sheets),
                 warnings=state.warnings,
                 left=self._plan.out.get(place),
-                n_starts=state.n_starts,
+                n_starts=max(1, state.n_starts),
             )
             for place, state in enumerate(self._states)
             if state.sheets and state.failure is None and state.features and isinstance(state.item, ModelRecord)
@@ -366,6 +367,8 @@ class Loop:
 
     def _end(self, state: _State) -> None:
         """Tell once that a model has ended; one that comes back, because its better failed, is not told again."""
+        if isinstance(state.item, ModelRecord):
+            self.extraction.release(state.item)
         if state.told:
             return
         state.told = True

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,24 +149,29 @@ class Place:
         found: dict[str, set[bytes]] = {}
         for place in (self.cache / "rows").glob("??/*"):
             found[place.name] = {digest.tobytes() for digest in feature_rows(self.cache).samples(place.name)}
-        for key, samples in self.logged():
+        for _, key, samples in self.logged():
             found.setdefault(key, set()).update(samples)
         return found
 
-    def logged(self) -> Iterator[tuple[str, list[bytes]]]:
-        """Yield key and samples of what is in logs."""
+    def logged(self) -> Iterator[tuple[str, str, list[bytes]]]:
+        """Yield folder, key and samples of what is in logs."""
         for folder in (self.cache / "unfinished").glob("*"):
             description = read_description(folder)
             if description is not None:
                 rows = rows_by_kind(folder / WORK / LOG_NAME, len(description.samples))
                 for kind, part in rows.items():
-                    yield description.keys[kind], [description.samples[place].tobytes() for place in part.places]
+                    samples = [description.samples[place].tobytes() for place in part.places]
+                    yield folder.name, description.keys[kind], samples
 
-    def n_twice(self) -> int:
-        """Return how many rows are kept more than once: those were computed again although they were known.
+    def n_twice(self, known: dict[str, set[bytes]] | None = None, folders: Collection[str] = ()) -> int:
+        """Return how many rows were computed again although they were known.
 
         One row of each model may be: where a run was killed after the last row and before it had written down of which
         layer they are, the next one runs a single sample to learn it.
+
+        Args:
+            known: what was kept when the last run began.
+            folders: of logs that were there then.
         """
         from neuralrank.storage._segments import open_segment
 
@@ -177,9 +182,10 @@ class Place:
                 for path in sorted(place.glob("*.safetensors"))
                 for digest in _digests(open_segment, path, place.name)
             ]
-            digests += [digest for key, samples in self.logged() if key == place.name for digest in samples]
-            repeated = {digest for digest, times in Counter(digests).items() if times > 1}
-            n += max(0, len(repeated) - 1)
+            n += max(0, sum(times > 1 for times in Counter(digests).values()) - 1)
+        for folder, key, samples in self.logged():
+            if folder not in folders:
+                n += max(0, len((known or {}).get(key, set()) & set(samples)) - 1)
         return n
 
     def forget(self) -> None:

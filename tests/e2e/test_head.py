@@ -14,8 +14,9 @@ from tiny_zoo import CARD, convolution, crafted_filters, network, save
 
 from neuralrank import features as features_module
 from neuralrank.encoding import HEAD_UNUSABLE
-from neuralrank.engines.worker_process import worker_process
+from neuralrank.engines.worker import Worker
 from neuralrank.features import Extraction, Features
+from neuralrank.passes import make_worker
 from neuralrank.probe import open_samples, read_probe
 from neuralrank.ranking import list_models
 from neuralrank.readers._open import open_target
@@ -96,11 +97,13 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     (information / "entry_points.txt").write_text("[neuralrank.formats]\ncounting = counting_format:counting\n")
     monkeypatch.syspath_prepend(site)
 
-    def with_log(*arguments: Any, writable: Any = (), **options: Any) -> Any:
+    def with_log(*arguments: Any, **options: Any) -> Worker:
         """Open the walls around the worker for the log."""
-        return worker_process(*arguments, writable=[*writable, tmp_path / "log.txt"], **options)
+        worker = make_worker(*arguments, **options)
+        worker.writable = [*worker.writable, tmp_path / "log.txt"]
+        return worker
 
-    monkeypatch.setattr(features_module, "worker_process", with_log)
+    monkeypatch.setattr(features_module, "make_worker", with_log)
 
     def make(kind: str = "good", **more: Any) -> Counted:
         path, log = tmp_path / "model.count", tmp_path / "log.txt"

@@ -66,6 +66,7 @@ def kill_at_random(place: Place, wanted: Any, n_kills: int, *, seed: int) -> dic
     rng = random.Random(seed)
     told = {"kills": 0, "in a pass": 0, "endings": 0}
     before: dict[str, set[bytes]] = {}
+    folders: set[str] = set()
     while told["kills"] < n_kills:
         ranking = place.cut_short(rng.uniform(0.0, 2.5), n_workers=rng.choice([0, 1, 2, 2, rng.randint(3, 8)]))
         if ranking is not None:
@@ -78,8 +79,8 @@ def kill_at_random(place: Place, wanted: Any, n_kills: int, *, seed: int) -> dic
         told["in a pass"] += any(True for _ in place.logged())
         kept = place.kept()
         assert all(before[key] <= kept.get(key, set()) for key in before)  # nothing that was kept is lost
-        assert place.n_twice() == 0  # and nothing that was kept is computed again
-        before = kept
+        assert place.n_twice(before, folders) == 0  # and nothing that was kept is computed again
+        before, folders = kept, {folder for folder, *_ in place.logged()}
     assert essence(place.run()) == wanted
     assert place.n_twice() == 0
     return told

@@ -19,14 +19,16 @@ from tiny_texts import write_bert
 from tiny_zoo import CARD, Run, convolution, crafted_filters, draw_images, network, random_filters, save
 
 import neuralrank
-from neuralrank import Ranking
+from neuralrank import Ranking, features, waiting
+from neuralrank.engines.worker import Worker
 from neuralrank.errors import UsageError
 from neuralrank.limits import Limits
+from neuralrank.passes import make_worker
 from neuralrank.preparing import Options, prepare
 from neuralrank.ranking import Progress, list_models, resume
 from neuralrank.storage.catalogue import open_catalogue
 from neuralrank.storage.journal import take_up, unfinished_runs
-from neuralrank.types import Failure
+from neuralrank.types import Failure, ModelRecord
 
 N_PER_CLASS = 150
 N_SAMPLES = 4 * N_PER_CLASS
@@ -338,7 +340,7 @@ def test_a_model_that_fails_at_a_later_rung_is_a_failure_and_the_others_go_on(
     again = rank(folder, photos, strategy="successive_halving")  # the run had ended: the model is tried again
     assert again.failures == halved.failures
     assert (scores(again), used(again)) == (scores(halved), used(halved))
-    assert passes(again) == 0
+    assert passes(again) == 1  # the sample that it gives no number for
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -466,3 +468,56 @@ def test_memory_is_shared_among_the_jobs(data: Data, tmp_path: Path) -> None:
         "The model asked for more memory than the limit of 1.0 GB while it was extracting. "
         "Raise --model-memory if the machine has more."
     )
+
+
+# --- models that stay loaded between rungs -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the models for which a worker was made."""
+    names: list[str] = []
+
+    def noted(function: str, record: ModelRecord, **options: Any) -> Worker:
+        names.append(record.name)
+        return make_worker(function, record, **options)
+
+    monkeypatch.setattr(features, "make_worker", noted)
+    return names
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_each_model_is_loaded_once_however_many_rungs_it_sees(
+    zoo: Path, data: Data, loaded: list[str], own_warm: Path, tmp_path: Path, strategy: str
+) -> None:
+    options: dict[str, Any] = {"strategy": strategy} | ({"tolerance": 0.0} if strategy == "racing" else {})
+    known = rank(zoo, data, cache_dir=own_warm, **options)
+    assert loaded == []
+    ranking = rank(zoo, data, cache_dir=tmp_path / "cache", **options)
+    assert sorted(loaded) == sorted(["good.onnx", *POOR])
+    assert used(ranking) == used(known)
+    assert scores(ranking) == pytest.approx(scores(known), abs=1e-6)
+
+
+def test_without_room_to_wait_models_are_loaded_again_and_rank_the_same(
+    zoo: Path, data: Data, loaded: list[str], own_warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "MAX_WAITING", 0)
+    ranking = rank(zoo, data, cache_dir=tmp_path / "cache", strategy="successive_halving")
+    known = rank(zoo, data, cache_dir=own_warm, strategy="successive_halving")
+    assert len(loaded) > 5
+    assert used(ranking) == used(known)
+    assert scores(ranking) == pytest.approx(scores(known), abs=1e-6)
+    assert max(used(ranking).values()) == N_SAMPLES
+
+
+def test_no_worker_is_left_when_a_race_is_over(zoo: Path, data: Data, tmp_path: Path) -> None:
+    rank(zoo, data, cache_dir=tmp_path / "cache", strategy="racing", tolerance=0.0)
+    assert not any(b"_child.py" in path.read_bytes() for path in own_processes())
+    assert list((tmp_path / "cache" / "unfinished").iterdir()) == []
+
+
+def own_processes() -> list[Path]:
+    """Return the command lines of the processes that this one has started, where the system tells."""
+    found = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
+    return [Path("/proc") / pid / "cmdline" for part in found for pid in part]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neuralrank.storage._segments import open_segment
 from neuralrank.storage.batch_log import BatchLog, read_batches
 from neuralrank.storage.feature_cache import cache_key
 from neuralrank.storage.feature_rows import FeatureRows, Unfinished, feature_rows
@@ -310,3 +311,39 @@ def test_whatever_a_worker_leaves_is_removed_and_links_are_not_followed(
     running.finish({})
     assert folders(rows) == []
     assert (mine / "folder" / "file").exists()
+
+
+def stored(rows: FeatureRows, key: str) -> list[int]:
+    """Return how many rows each file of a key holds, in the order of their numbers."""
+    place = rows.folder / "rows" / key[:2] / key
+    found = []
+    for path in sorted(place.glob("*.safetensors")):
+        with open_segment(path, key) as segment:
+            found.append(len(segment.digests))
+    return found
+
+
+def test_a_pass_that_goes_on_keeps_each_row_once(rows: FeatureRows, running: Unfinished) -> None:
+    write(running.log, range(5))
+    running.keep_so_far({"features": {"n_timed": 5}})
+    assert rows.read(KEY, SAMPLES).known.sum() == 5
+    running.keep_so_far({"features": {"n_timed": 7}})  # nothing is new: nothing is said of it
+    write(running.log, range(3, 12))
+    running.keep_so_far({"features": {"n_timed": 9}})
+    running.finish({})
+    got = rows.read(KEY, SAMPLES)
+    assert np.flatnonzero(got.known).tolist() == list(range(12))
+    np.testing.assert_array_equal(got.values[:12], VALUES[:12])
+    assert got.metadata == {"layer": "pool", "n_timed": 14}
+    assert (stored(rows, KEY), folders(rows)) == ([5, 7], [])
+
+
+def test_what_a_killed_process_had_kept_is_not_adopted_again(rows: FeatureRows, running: Unfinished) -> None:
+    write(running.log, range(5))
+    running.keep_so_far({})
+    write(running.log, range(5, 8))
+    write(running.log, range(4), kind="logits")
+    die(running)
+    assert rows.sweep() == 3 + 4
+    assert (stored(rows, KEY), stored(rows, LOGITS)) == ([5, 3], [4])
+    assert folders(rows) == []

@@ -53,6 +53,8 @@ class Unfinished:
     description: "Description"
     keep: Keep
     _lock: list[int] = field(default_factory=list)
+    _kept: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """By kind, shape (n_samples,): of which samples rows were kept for good."""
 
     def __enter__(self) -> "Unfinished":
         """Return itself."""
@@ -77,11 +79,22 @@ class Unfinished:
         """Return what the worker has written of one kind, also while it runs; None if nothing."""
         return rows_by_kind(self.log, len(self.description.samples)).get(kind)
 
+    def keep_so_far(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep all finite rows for good that are not yet; the pass goes on.
+
+        Args:
+            metadata: of each kind: what is said of the rows that are kept now, beside what was said when it began.
+
+        Raises:
+            OutputError: they cannot be kept now.
+        """
+        keep_rows(self.folder, self.description, metadata, self.keep, self._kept)
+
     def finish(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Keep all finite rows for good and remove the folder; does nothing the second time.
 
         Args:
-            metadata: of each kind, beside what was said when the pass began.
+            metadata: as in `keep_so_far`.
 
         Raises:
             OutputError: they cannot be kept now; the folder stays, for whoever adopts it.
@@ -89,7 +102,7 @@ class Unfinished:
         if not self._lock:
             return
         try:
-            keep_rows(self.folder, self.description, metadata, self.keep)
+            self.keep_so_far(metadata)
             remove(self.folder)
         finally:
             os.close(self._lock.pop())
@@ -174,8 +187,21 @@ def read_description(folder: Path) -> Description | None:
         return None
 
 
-def keep_rows(folder: Path, description: Description, metadata: Mapping[str, Mapping[str, Any]], keep: Keep) -> int:
-    """Keep the finite rows of a pass, and return how many there are.
+def keep_rows(
+    folder: Path,
+    description: Description,
+    metadata: Mapping[str, Mapping[str, Any]],
+    keep: Keep,
+    kept: dict[str, NDArray[np.bool_]],
+) -> int:
+    """Keep the finite rows of a pass that are not kept yet, and return how many there are.
+
+    Args:
+        folder: of the pass.
+        description: of the pass.
+        metadata: of each kind.
+        keep: keeps rows.
+        kept: by kind, of which samples rows are kept; those that are kept now are added.
 
     Raises:
         OutputError: they cannot be kept.
@@ -184,11 +210,13 @@ def keep_rows(folder: Path, description: Description, metadata: Mapping[str, Map
     found = rows_by_kind(folder / _WORK / LOG_NAME, len(description.samples))
     for kind in sorted(found.keys() & description.keys.keys()):
         rows = found[kind]
-        finite = np.isfinite(rows.values).all(axis=1)
+        known = kept.setdefault(kind, np.zeros(len(description.samples), dtype=np.bool_))
+        new = np.isfinite(rows.values).all(axis=1) & ~known[rows.places]
         said = {**description.metadata.get(kind, {}), **metadata.get(kind, {})}
-        if finite.any():
-            keep(description.keys[kind], description.samples[rows.places[finite]], rows.values[finite], said)
-        n_rows += int(np.count_nonzero(finite))
+        if new.any():
+            keep(description.keys[kind], description.samples[rows.places[new]], rows.values[new], said)
+            known[rows.places[new]] = True
+        n_rows += int(np.count_nonzero(new))
     return n_rows
 
 

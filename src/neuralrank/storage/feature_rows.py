@@ -175,11 +175,15 @@ class FeatureRows:
             description = _unfinished.read_description(folder)
             if description is not None:
                 try:
-                    n_rows += _unfinished.keep_rows(folder, description, {}, self._add)
+                    kept = {kind: self._has(key, description.samples) for kind, key in description.keys.items()}
+                    n_rows += _unfinished.keep_rows(folder, description, {}, self._add, kept)
                 except OutputError:
                     continue
             _unfinished.remove(folder)
         return n_rows
+
+    def _has(self, key: str, digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        return find(self.samples(key), digests) >= 0
 
     def _add(
         self,
