@@ -31,6 +31,7 @@ KERAS.hostile(
         "legacy_class": "code",
         "get_file": "download",
         "vocabulary_file": "path out",
+        "layer_named_as_a_path": "path out",
         "deep_config": "nested",
         "nested_config": "nested",
         "huge_units": "absurd size",

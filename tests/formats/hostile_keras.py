@@ -125,6 +125,12 @@ def vocabulary_file(path: Path, trace: Path) -> None:
     write(path, sequential(entry(4), layer("StringLookup", "words", vocabulary="/etc/passwd")))
 
 
+def layer_named_as_a_path(path: Path, trace: Path) -> None:
+    """Name a layer as a file elsewhere: Keras made files of the names of layers (CVE-2026-12479)."""
+    name = f"../../../../..{trace}"
+    write(path, sequential(entry(4), layer("Dense", name, units=3), layer("Dense", "dense_1", units=2)))
+
+
 def legacy_class(path: Path, trace: Path) -> None:
     """Leave out the module, which sends Keras to the loader of older files."""
     hostile = {"class_name": "Lambda", "config": {"name": "code", "function": "payload"}}
@@ -279,7 +285,7 @@ def text_weights(path: Path, trace: Path) -> None:
 
 CODE = (
     lambda_of_a_function, module_class, module_function, builtins_exec, get_file, unsafe_switch, in_initializer,
-    torch_module_wrapper, vocabulary_file, legacy_class, custom_class,
+    torch_module_wrapper, vocabulary_file, layer_named_as_a_path, legacy_class, custom_class,
 )  # fmt: skip
 SIZES = (deep_config, nested_config, huge_units, huge_output, huge_input, other_shapes)
 ARCHIVES = (zip_bomb, traversal, absolute_name, link_entry, entry_twice, assets)

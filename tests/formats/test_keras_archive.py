@@ -294,6 +294,17 @@ def test_a_hostile_file_is_refused_and_does_nothing(make: Any, keras: Any, tmp_p
     assert not trace.exists()
 
 
+@pytest.mark.parametrize("name", ["../../x", "/x", "a/b", "..\\x", ".."])
+def test_a_layer_may_not_be_named_as_a_path(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.keras"
+    named = hostile_keras.layer("Dense", name, units=3)
+    hostile_keras.write(path, hostile_keras.sequential(hostile_keras.entry(4), named))
+    assert complaint(lambda: KERAS.describe(path)) == (
+        f"bad.keras needs layers with plain names. Got {name!r}, which is a path. Build it from layers of Keras, or "
+        "export it to ONNX."
+    )
+
+
 def test_what_builds_or_compiles_is_dropped(keras: Any, tmp_path: Path) -> None:
     hostile_keras.in_build_config(tmp_path / "net.keras", tmp_path / "trace")
     assert load(tmp_path / "net.keras").layers == ("dense", "dense_1")

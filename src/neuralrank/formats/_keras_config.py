@@ -101,6 +101,8 @@ class _Check:
         if isinstance(value, str):
             if len(value) > MAX_TEXT:
                 raise self.error(f"texts of at most {MAX_TEXT:,} characters", f"{len(value):,} as {key!r}")
+            if key == "name" and (value in (".", "..") or "/" in value or "\\" in value):
+                raise self.error("layers with plain names", f"{self.shown(value)}, which is a path")
             return value
         if isinstance(value, list):
             if len(value) > MAX_LIST:
