@@ -6,8 +6,8 @@
 The material is the networks of the evidence, or those of other people with a pool of 500 samples (those that `make
 evidence-zoo` keeps) or of 2,500 (`zoo.py`). Reads what `collect.py` kept under OUT/MATERIAL; a table by trial goes to
 benchmarks/results/budget_MATERIAL.csv, and Markdown tables to standard output. Seconds are those measured when the
-features were made, for networks of other people those of `zoo_truth.py`, plus `--start-seconds` for every pass that is
-begun, each of which loads its model in a process of its own.
+features were made, for networks of other people those of `zoo_truth.py`, plus `--start-seconds` for every time that a
+model is loaded in a process of its own; it stays loaded between its passes.
 """
 
 import argparse

@@ -8,6 +8,7 @@ import numpy as np
 from collect import Recorded
 
 from neuralrank.strategies import Contender, History, Look, Plan, Strategy
+from neuralrank.waiting import MAX_WAITING
 
 COPY = 1e-3
 """Models whose terms differ by no more on any sample are one network in two files."""
@@ -24,7 +25,7 @@ class Run:
     n_passes: int
     """Samples run, summed over the models."""
     n_starts: int
-    """Passes begun; each loads a model."""
+    """Models loaded; one that waited for its next samples was not."""
     seconds: float
     """Of forward passes, summed over the models."""
 
@@ -45,7 +46,8 @@ def drive(
         n_samples: of the probe.
         look: what a model, by place, shows on so many samples.
         seconds_per_sample: shape (n_models,).
-        start_seconds: of every pass.
+        start_seconds: of every pass of a model that did not wait for it. As in `neuralrank.waiting`, models stay
+            loaded, and of more than there may be those with the lowest scores do not.
         n_workers: passes at once; with as many as models, all passes of a plan are awaited before the next one.
     """
     rungs = strategy.rungs(n_samples)
@@ -53,6 +55,7 @@ def drive(
     looks: list[tuple[Look, ...]] = [()] * n_models
     running: dict[int, int] = {}
     ends: list[tuple[float, int]] = []
+    waiting: set[int] = set()
     clock, n_passes, n_starts, seconds = 0.0, 0, 0, 0.0
     while True:
         history = History(
@@ -61,7 +64,7 @@ def drive(
                 Contender(
                     looks=looks[at],
                     running=running.get(at),
-                    start_seconds=start_seconds,
+                    start_seconds=0.0 if at in waiting else start_seconds,
                     seconds_per_sample=float(seconds_per_sample[at]),
                 )
                 for at in range(n_models)
@@ -73,13 +76,18 @@ def drive(
         for trial in plan.trials[: n_workers - len(running)]:
             seen = rungs[len(looks[trial.model]) - 1] if looks[trial.model] else 0
             took = (rungs[trial.rung] - seen) * float(seconds_per_sample[trial.model])
-            n_passes, n_starts, seconds = n_passes + rungs[trial.rung] - seen, n_starts + 1, seconds + took
+            start = trial.model not in waiting
+            waiting.discard(trial.model)
+            n_passes, n_starts, seconds = n_passes + rungs[trial.rung] - seen, n_starts + start, seconds + took
             running[trial.model] = trial.rung
-            heapq.heappush(ends, (clock + took + start_seconds, trial.model))
+            heapq.heappush(ends, (clock + took + start * start_seconds, trial.model))
         for _ in range(len(ends) if n_workers >= n_models else 1):
             clock, model = heapq.heappop(ends)
             reached = range(len(looks[model]), running.pop(model) + 1)
             looks[model] = (*looks[model], *(look(model, rungs[at]) for at in reached))
+            waiting.add(model)
+            if len(waiting) > MAX_WAITING:
+                waiting.remove(min(waiting, key=lambda at: looks[at][-1].value))
     left = [at for at in range(n_models) if at not in plan.out]
     return Run(
         plan=plan,
