@@ -117,6 +117,11 @@ class Fetchable:
     entry: ModelEntry
     fetch: Callable[[ModelEntry], ModelRecord]
 
+    @property
+    def model_id(self) -> str:
+        """As every item of a list of models has one."""
+        return self.entry.model_id
+
 
 @dataclass(frozen=True, kw_only=True)
 class WordQuery:

@@ -14,7 +14,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 from neuralrank import registry, settings
-from neuralrank.entries import Fetchable
 from neuralrank.errors import NothingRankedError, UsageError
 from neuralrank.limits import Limits
 from neuralrank.order import Order, parse_order
@@ -166,7 +165,7 @@ def digest_of(options: Options, setup: Setup) -> str:
         for key, value in named_options(options).items()
         if key not in (*_WITHOUT_MEANING, "data", "models", "groups")
     }
-    ids = [item.model_id if not isinstance(item, Fetchable) else item.entry.model_id for item in setup.listed]
+    ids = [item.model_id for item in setup.listed]
     said = [asked, sorted(ids), setup.target.fingerprint, setup.probe.digest, version("neuralrank")]
     whole = json.dumps(said, sort_keys=True, default=str)
     return hashlib.sha256(whole.encode()).hexdigest()
@@ -349,7 +348,7 @@ def _first(listed: Sequence[Item], max_models: int | None) -> list[Item]:
 
 def _trusted(trust: Collection[str], listed: Sequence[Item]) -> frozenset[str]:
     """Check that each id is one of the models; a name without its content hash could be another file tomorrow."""
-    ids = {item.model_id if isinstance(item, ModelRecord | Failure) else item.entry.model_id for item in listed}
+    ids = {item.model_id for item in listed}
     for model_id in trust:
         if model_id not in ids:
             raise UsageError(

@@ -282,8 +282,7 @@ class Loop:
         return score_model(record, part, self.rungs[place].probe, self.wanted, cache=self.extraction.cache)
 
     def _known_failure(self, item: Item, rung: int) -> Failure | None:
-        model_id = item.entry.model_id if isinstance(item, Fetchable) else item.model_id
-        n_samples, failure = self.known_failures.get(model_id, (0, None))
+        n_samples, failure = self.known_failures.get(item.model_id, (0, None))
         if failure is None or failure.stage == "fetch" or n_samples > len(self.rungs[rung]):
             return None
         return failure
@@ -454,7 +453,7 @@ def _fetched(item: Fetchable) -> ModelRecord | Failure:
     try:
         return item.fetch(item.entry)
     except (ModelError, SourceError, MissingExtraError) as error:
-        return Failure(model_id=item.entry.model_id, stage="fetch", error=str(error))
+        return Failure(model_id=item.model_id, stage="fetch", error=str(error))
 
 
 def _and(names: Sequence[str]) -> str:
