@@ -28,8 +28,8 @@ _BATCH_PIXELS = 32 * 224 * 224
 _MAX_BATCH = 128
 _FIRST_BATCH = 8
 """Small, for it pays for what is set up on the way and says little of the throughput."""
-_loaded: list[Encoder] = []
-"""The model of this process, once it is loaded: a process has one only."""
+_loaded: dict[tuple[str, str], Encoder] = {}
+"""The model that this process ran last, by format and path: in a worker it is asked for more samples."""
 
 
 def list_layers_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
@@ -48,9 +48,12 @@ def extract_in_worker(payload: Mapping[str, Any], send: Callable[[Mapping[str, A
     rows = np.array(payload["rows"], dtype=np.int64)
     every_sample = open_samples(Path(payload["samples"]))
     samples = [every_sample[row] for row in rows]
-    is_loaded = bool(_loaded)
-    encoder = _loaded[0] if is_loaded else _load(payload)
-    _loaded[:] = [encoder]
+    name = payload["format"], payload["path"]
+    is_loaded = name in _loaded
+    if not is_loaded:
+        _loaded.clear()
+        _loaded[name] = _load(payload)
+    encoder = _loaded[name]
     kinds = payload["kinds"]
     with _opened_log(Path(payload["log"])) as log:
         run = _Pass(

@@ -6,14 +6,17 @@ import time
 
 import numpy as np
 import pytest
+from tiny_zoo import CARD, convolution, random_filters, save
 
 from neuralrank import Limits, rank
+from neuralrank.encoding import extract_in_worker
 from neuralrank.errors import UsageError
 from neuralrank.features import Extraction, Features
 from neuralrank.limits import available_cores
-from neuralrank.probe import read_probe
+from neuralrank.probe import read_probe, write_samples
 from neuralrank.ranking import list_models
 from neuralrank.readers._open import open_target
+from neuralrank.storage.batch_log import read_batches
 from neuralrank.storage.feature_cache import feature_cache
 from neuralrank.types import Failure
 
@@ -26,6 +29,31 @@ def probe(photos):
 @pytest.fixture
 def record(models):
     return next(item for item in list_models(models) if item.name == "crafted.onnx")
+
+
+def test_a_process_keeps_the_model_it_ran_last_and_no_other(probe, tmp_path):
+    (tmp_path / "samples").mkdir()
+    write_samples(probe, tmp_path / "samples")
+    for place, name in enumerate("ab"):
+        save(convolution(random_filters(3 + place, seed=place)), tmp_path / f"{name}.onnx", CARD)
+
+    def asked(name, rows):
+        log = tmp_path / f"{name}{rows[0]}.log"
+        told = extract_in_worker(
+            {
+                **{"format": "onnx", "path": str(tmp_path / f"{name}.onnx"), "samples": str(tmp_path / "samples")},
+                **{"modality": "image", "layer": None, "n_labels": 0, "n_threads": 1, "trusted": False},
+                **{"began": time.monotonic(), "rows": rows, "kinds": ["features"], "log": str(log)},
+            },
+            lambda _: None,
+        )
+        [batch] = read_batches(log, len(probe))
+        assert batch.rows.tolist() == rows
+        return told["n_starts"], batch.values.shape[1]
+
+    assert [asked("a", [3]), asked("a", [0, 5]), asked("b", [3]), asked("b", [7]), asked("a", [4])] == [
+        (1, 3), (0, 3), (1, 4), (0, 4), (1, 3),
+    ]  # fmt: skip
 
 
 def test_the_number_of_jobs_does_not_change_the_ranking(models, photos, tmp_path):
