@@ -19,7 +19,7 @@ CARD = {
     "mean": [0.0, 0.0, 0.0],
     "std": [1.0, 1.0, 1.0],
     "scale": 1 / 255,
-    "resize": "stretch",
+    "resize": {"rule": "stretch", "interpolation": "bilinear"},
 }
 
 

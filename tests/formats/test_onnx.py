@@ -98,8 +98,19 @@ def test_an_open_input_size_is_assumed_to_be_224(tmp_path):
     assert facts.assumptions[0] == "The input size was assumed: 224 × 224 pixels."
 
 
+def test_an_order_of_axes_that_nothing_tells_is_assumed(tmp_path):
+    path = classifier(tmp_path / "m.onnx")
+    model = onnx_package.load(path)
+    for axis in model.graph.input[0].type.tensor_type.shape.dim:
+        axis.Clear()
+    path.write_bytes(model.SerializeToString())
+    sentence = "The order of the axes was assumed: channels, height, width (NCHW)."
+    assert ONNX.describe(path).assumptions[0] == sentence
+    assert sentence not in ONNX.describe(with_card(path, layout="NCHW")).assumptions
+
+
 def test_a_card_beats_the_graph_and_leaves_nothing_assumed(tmp_path):
-    facts = ONNX.describe(with_card(classifier(tmp_path / "m.onnx")))
+    facts = ONNX.describe(with_card(classifier(tmp_path / "m.onnx"), scale=1 / 255))
     assert facts.assumptions == ()
     assert facts.files == (tmp_path / "m.onnx", tmp_path / "m.json")
     assert (facts.n_params, facts.architecture, facts.licence, facts.reported_accuracy) == (1234, "tiny", "MIT", 50.0)

@@ -153,6 +153,46 @@ def test_preprocessing_of_the_card_wins_over_that_of_the_architecture(tmp_path: 
     assert encoder.warnings == ()
 
 
+WHOLE = {
+    "input_size": [3, 64, 64], "colour_order": "RGB", "scale": 1 / 255, "mean": [0, 0, 0], "std": [1, 1, 1],
+    "resize": {"rule": "crop", "crop_fraction": 0.9, "interpolation": "bicubic"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("left_out", "sentences"),
+    [
+        pytest.param({}, (), id="nothing"),
+        pytest.param({"input_size": None}, ("The input size was assumed: 224 × 224 pixels.",), id="size"),
+        pytest.param({"colour_order": None}, ("The colour order was assumed: RGB.",), id="colours"),
+        pytest.param({"scale": None}, ("The scale of the pixels was assumed: 1 / 255.",), id="scale"),
+        pytest.param({"scale": None, "value_range": [0, 1]}, (), id="scale-that-the-range-states"),
+        pytest.param(
+            {"mean": None, "std": None},
+            ("The normalisation was assumed: none beyond the scale of the card.",),
+            id="mean",
+        ),
+        pytest.param(
+            {"resize": None}, ("The resize was assumed: stretched to the input size, bilinear.",), id="resize"
+        ),
+        pytest.param(
+            {"resize": "crop"},
+            (
+                "The share of the image kept by the crop was assumed: all of its shorter side.",
+                "The interpolation was assumed: bilinear.",
+            ),
+            id="parts-of-the-resize",
+        ),
+        pytest.param({"resize": "stretch"}, ("The interpolation was assumed: bilinear.",), id="interpolation"),
+    ],
+)
+def test_whatever_a_card_leaves_out_of_the_preprocessing_is_said(
+    tmp_path: Path, network: Any, left_out: Any, sentences: tuple[str, ...]
+):
+    path = write(tmp_path / "m.pt", network.state_dict(), {"architecture": ARCHITECTURE, **WHOLE, **left_out})
+    assert STATE.describe(path).assumptions == sentences
+
+
 def test_without_it_that_of_the_architecture_is_assumed(tmp_path: Path, network: Any):
     encoder = load(write(tmp_path / "m.pt", network.state_dict(), {"architecture": ARCHITECTURE}))
     assert encoder.preprocessing.size == (176, 176)

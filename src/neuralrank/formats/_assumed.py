@@ -1,6 +1,6 @@
 """Complete an image model's preprocessing from its card and its input shape; each guess becomes a sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from neuralrank.errors import ModelError
@@ -31,6 +31,8 @@ def image_preprocessing(
     axes = (shape[1], shape[2], shape[3]) if layout == "NCHW" else (shape[3], shape[1], shape[2])
     n_channels, height, width = _fitted(axes, said, model_file)
     assumed = []
+    if said.layout is None and layout == "NCHW" and (shape[1] in (1, 3)) == (shape[3] in (1, 3)):
+        assumed.append("The order of the axes was assumed: channels, height, width (NCHW).")
     if height is None or width is None:
         height = width = height or width or USUAL_SIDE
         assumed.append(f"The input size was assumed: {height} × {width} pixels.")
@@ -38,8 +40,7 @@ def image_preprocessing(
     if said.channels is None and n_channels != 1:
         assumed.append("The colour order was assumed: RGB.")
     scale, mean, std, sentence = _normalisation(said, n_channels, model_file, integer_pixels)
-    if said.resize is None:
-        assumed.append("The resize was assumed: stretched to the input size, bilinear.")
+    assumed += _resize_assumed(said)
     preprocessing = ImagePreprocessing(
         size=(height, width),
         channels=channels,
@@ -47,11 +48,22 @@ def image_preprocessing(
         std=std,
         scale=scale,
         resize=said.resize or "stretch",
-        crop_fraction=said.crop_fraction,
+        crop_fraction=1.0 if said.crop_fraction is None else said.crop_fraction,
         interpolation=said.interpolation or "bilinear",
         layout=layout,
     )
     return preprocessing, (*assumed, *sentence)
+
+
+def _resize_assumed(card: Card) -> Iterator[str]:
+    """Yield a sentence for each part of the resize that the card leaves out."""
+    if card.resize is None:
+        yield "The resize was assumed: stretched to the input size, bilinear."
+        return
+    if card.resize == "crop" and card.crop_fraction is None:
+        yield "The share of the image kept by the crop was assumed: all of its shorter side."
+    if card.interpolation is None:
+        yield "The interpolation was assumed: bilinear."
 
 
 def _layout(shape: Sequence[int | None], card: Card) -> Layout:
@@ -116,7 +128,8 @@ def _normalisation(
                 f"{card.path.name} needs {n_channels} numbers in 'mean' and 'std'. Got {len(card.mean)}. "
                 "Correct the card."
             )
-        return scale, card.mean, card.std, ()
+        said = () if card.scale is not None else ("The scale of the pixels was assumed: 1 / 255.",)
+        return scale, card.mean, card.std, said
     if card.scale is not None:
         return scale, zeros, ones, ("The normalisation was assumed: none beyond the scale of the card.",)
     if n_channels == 1:

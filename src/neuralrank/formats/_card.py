@@ -50,7 +50,7 @@ class Card:
     std: tuple[float, ...] | None = None
     scale: float | None = None
     resize: Resize | None = None
-    crop_fraction: float = 1.0
+    crop_fraction: float | None = None
     interpolation: Interpolation | None = None
     layout: Layout | None = None
     model_args: Mapping[str, Any] = field(default_factory=dict)
@@ -171,7 +171,8 @@ def _image_fields(read: "_Fields") -> dict[str, Any]:
     if (mean is None) != (std is None) or (mean and std and len(mean) != len(std)):
         raise read.error("'mean' and 'std' of one length", f"mean {mean!r} and std {std!r}")
     scale = read.number("scale", low=1e-9, high=1e9)
-    read.check_value_range(mean, std, 1 / 255 if scale is None else scale)
+    if read.is_range_of(mean, std, 1 / 255 if scale is None else scale) and scale is None:
+        scale = 1 / 255  # the range of values states it
     fields = {"input_size": size, "channels": channels, "mean": mean, "std": std, "scale": scale}
     return {**fields, "layout": read.choice("layout", get_args(Layout)), **read.resize()}
 
@@ -271,10 +272,11 @@ class _Fields:
             raise self.error(need, _shown(value))
         return value[0], value[1], value[2]
 
-    def check_value_range(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, scale: float) -> None:
+    def is_range_of(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, scale: float) -> bool:
+        """Say whether the card gives the range of values that mean, std and scale make; of another one, raise."""
         value = self.content.get("value_range")
         if value is None or mean is None or std is None:
-            return
+            return False
         if not (isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))):
             raise self.error("two numbers in 'value_range'", _shown(value))
         low = min(-m / s for m, s in zip(mean, std, strict=True))
@@ -282,6 +284,7 @@ class _Fields:
         if max(abs(value[0] - low), abs(value[1] - high)) > 0.02 * (high - low):
             got = f"{value!r}, while they give [{low:.4g}, {high:.4g}]"
             raise self.error("a 'value_range' that follows from mean, std and scale", got)
+        return True
 
     def resize(self) -> dict[str, Any]:
         value = self.content.get("resize")
@@ -300,7 +303,7 @@ class _Fields:
         fraction = inner.number("crop_fraction", low=0.05, high=1.0)
         return {
             "resize": kind,
-            "crop_fraction": 1.0 if fraction is None or kind == "stretch" else fraction,
+            "crop_fraction": None if kind == "stretch" else fraction,
             "interpolation": inner.choice("interpolation", get_args(Interpolation)),
             "notes": (note,) if value.get("antialias") is False else (),
         }

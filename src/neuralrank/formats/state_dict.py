@@ -41,14 +41,15 @@ def describe(path: Path) -> ModelFacts | None:
         )
     library, _ = named_architecture(card.path.name, card.architecture)
     _, prefix = without_prefix(state.shapes)
+    preprocessing, assumed = _stated(path, card)
     facts = facts_from_card(
         card,
         format_name="state_dict",
         files=(path,),
         modality="image",
         n_params=state.n_params,
-        preprocessing=_stated(path, card),
-        assumptions=(*state.notes, *prefix, *(_assumed(path, card) if _stated(path, card) else ())),
+        preprocessing=preprocessing,
+        assumptions=(*state.notes, *prefix, *assumed),
     )
     written = facts.description
     return replace(facts, modality="image", description=replace(written, library=written.library or library))
@@ -107,11 +108,12 @@ def _state(path: Path) -> StateFile | None:
     return describe_state(pickle_file)
 
 
-def _stated(path: Path, card: Card) -> ImagePreprocessing | None:
-    """Return the preprocessing that the card gives, None if it gives none and the architecture's own is to be used."""
-    given = (card.input_size, card.mean, card.scale, card.resize, card.channels, card.layout)
-    return image_preprocessing(card, path, (None, None, None, None))[0] if any(given) else None
+def _stated(path: Path, card: Card) -> tuple[ImagePreprocessing | None, tuple[str, ...]]:
+    """Return the preprocessing that the card gives, and a sentence for what of it the card leaves out.
 
-
-def _assumed(path: Path, card: Card) -> tuple[str, ...]:
-    return image_preprocessing(card, path, (None, None, None, None))[1]
+    None if it gives nothing of it: then the architecture's own is used, which is said when the network is built.
+    """
+    if not any((card.input_size, card.mean, card.scale, card.resize, card.channels, card.layout)):
+        return None, ()
+    # networks that are built by name read channels first
+    return image_preprocessing(replace(card, layout=card.layout or "NCHW"), path, (None, None, None, None))
