@@ -22,7 +22,8 @@ from statistics import median
 from neuralrank import registry
 from neuralrank.encoding import _batch_rows
 from neuralrank.features import Extraction, Features
-from neuralrank.limits import Limits, available_cores
+from neuralrank.limits import Limits
+from neuralrank.machine import available_cores
 from neuralrank.probe import open_samples, read_probe
 from neuralrank.ranking import list_models
 from neuralrank.readers._open import open_target

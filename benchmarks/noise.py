@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from neuralrank import registry
-from neuralrank.limits import available_cores
+from neuralrank.machine import available_cores
 from neuralrank.scorers import Scorer
 from neuralrank.scorers._prepared import Prepared, prepare
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from neuralrank.limits import Limits, available_memory_bytes, total_memory_bytes
+from neuralrank.limits import Limits
+from neuralrank.machine import available_memory_bytes, total_memory_bytes
 from neuralrank.passes import Pass
 from neuralrank.waiting import MAX_WAITING, Waiting
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
+
+from neuralrank.machine import available_cores, total_memory_bytes
 
 MAX_DEFAULT_JOBS = 4
 
@@ -37,24 +36,3 @@ class Limits:
     def memory_each_bytes(self) -> int:
         """Memory bound of each model."""
         return self.memory_bytes or int(0.8 * total_memory_bytes() / self.jobs)
-
-
-def available_cores() -> int:
-    """Return the number of cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def total_memory_bytes() -> int:
-    """Return the machine's physical memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def available_memory_bytes() -> int:
-    """Return how much memory programs can still get without swapping; where that is not told, a half of all."""
-    try:
-        found = re.search(
-            r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE
-        )
-    except OSError:
-        found = None
-    return 1024 * int(found[1]) if found else total_memory_bytes() // 2

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from neuralrank.limits import Limits, available_memory_bytes, total_memory_bytes
+from neuralrank.limits import Limits
+from neuralrank.machine import available_memory_bytes, total_memory_bytes
 from neuralrank.passes import Pass
 
 MAX_WAITING = 100

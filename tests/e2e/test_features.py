@@ -12,7 +12,7 @@ from neuralrank import Limits, rank
 from neuralrank.encoding import extract_in_worker
 from neuralrank.errors import UsageError
 from neuralrank.features import Extraction, Features
-from neuralrank.limits import available_cores
+from neuralrank.machine import available_cores
 from neuralrank.probe import read_probe, write_samples
 from neuralrank.ranking import list_models
 from neuralrank.readers._open import open_target

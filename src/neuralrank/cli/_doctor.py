@@ -121,7 +121,7 @@ def _version(name: str) -> str | None:
 
 
 def _machine() -> Iterator[Check]:
-    from neuralrank.limits import available_cores, total_memory_bytes
+    from neuralrank.machine import available_cores, total_memory_bytes
 
     group = "Machine"
     yield Check(group=group, name="system", state="ok", detail=f"{platform.system()} {platform.release()}, {os.name}")
