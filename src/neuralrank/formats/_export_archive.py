@@ -5,9 +5,7 @@ nothing is unpickled, evaluated or imported by name. The sample inputs, the symb
 tree specifications, through which code could come, are never looked at.
 """
 
-import json
 import math
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +13,9 @@ from typing import Any
 
 from neuralrank.errors import ModelError
 from neuralrank.formats._export_graph import Program, parse_program
+from neuralrank.formats._plain_zip import PlainZip, checked, open_archive
 
 MAX_JSON_BYTES = 256 * 2**20
-MAX_ENTRIES = 200_000
 ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 2, 7: 4, 8: 8, 12: 1, 13: 2}
 """Bytes per number of each type code of the format: the whole, floating and boolean types of torch."""
 STRIDED = 7
@@ -66,13 +64,12 @@ def read_archive(path: Path) -> ExportArchive:
         ModelError: the file is damaged, of an older format, holds pickled or compiled parts, or a graph with
             operators that are not known to be safe.
     """
-    with open_archive(path) as archive:
-        names = _entries(path, archive)
-        model = _only_model(path, names)
-        program = parse_program(path.name, _json(path, archive, names, f"models/{model}.json"))
+    with open_export(path) as opened:
+        model = _only_model(opened)
+        program = parse_program(path.name, _json(opened, f"models/{model}.json"))
         tensors = {
-            **_tensors(path, archive, names, "data/weights/", f"{model}_weights_config.json"),
-            **_tensors(path, archive, names, "data/constants/", f"{model}_constants_config.json"),
+            **_tensors(opened, "data/weights/", f"{model}_weights_config.json"),
+            **_tensors(opened, "data/constants/", f"{model}_constants_config.json"),
         }
     for stored in program.stored_inputs:
         if stored.target not in tensors:
@@ -80,100 +77,68 @@ def read_archive(path: Path) -> ExportArchive:
     return ExportArchive(program=program, tensors=tensors)
 
 
-def open_archive(path: Path) -> zipfile.ZipFile:
-    """Open the zip, or raise ModelError if it is none or is cut short."""
-    try:
-        archive = zipfile.ZipFile(path)
-        # the sample inputs are zips too: of a file that ends behind them, zipfile opens the last of those instead
-        if min((info.header_offset for info in archive.infolist()), default=0) > 0:
-            archive.close()
-            raise zipfile.BadZipFile("an archive inside another")
-        return archive
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise ModelError(
-            f"{path.name} needs to be a whole torch.export archive. Got a file that is damaged or cut short. "
-            "Download it again."
-        ) from error
-    except OSError as error:
-        raise ModelError(f"{path.name} could not be read. Got {error.strerror}. Mend its permissions.") from error
+def open_export(path: Path) -> PlainZip:
+    """Open the archive, its entries below its only folder.
 
-
-def _entries(path: Path, archive: zipfile.ZipFile) -> Mapping[str, zipfile.ZipInfo]:
-    """Return the entries by name below the archive's one folder, checked against tricks with sizes and names."""
-    infos = archive.infolist()
-    size = path.stat().st_size
-    if len(infos) > MAX_ENTRIES or sum(info.file_size for info in infos) > size:
-        raise ModelError(f"{path.name} needs entries no larger than the file. Got more. Download it again.")
-    if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in infos):
-        raise ModelError(f"{path.name} needs plain entries. Got compressed ones. Save it with torch.export.save.")
-    roots = {info.filename.split("/", 1)[0] for info in infos}
-    names = {info.filename.split("/", 1)[-1]: info for info in infos}
-    parts = [part for name in names for part in name.split("/")]
-    if "archive_format" not in names:
+    Raises:
+        ModelError: it is damaged, of an older format, or holds compiled parts.
+    """
+    archive = open_archive(path, kind="torch.export archive")
+    if not any(name.rpartition("/")[2] == "archive_format" for name in archive.namelist()):
+        archive.close()
         raise ModelError(
             f"{path.name} needs the archive format of torch 2.8 or newer. Got an older one, which holds pickles. "
             "Load it where you trust it, and save it again with torch.export.save."
         )
-    if len(roots) != 1 or len(names) != len(infos) or ".." in parts or any("\\" in name for name in names):
-        raise ModelError(f"{path.name} needs one folder of distinct entries. Got something else. Export it again.")
-    if any(name.startswith(COMPILED) or name.endswith((".so", ".dll", ".dylib")) for name in names):
+    opened = checked(path, archive).below_one_folder()
+    if any(name.startswith(COMPILED) or name.endswith((".so", ".dll", ".dylib")) for name in opened.entries):
+        archive.close()
         raise ModelError(
             f"{path.name} needs to hold a program of torch operators. Got compiled machine code. "
             "Export the model with torch.export.save."
         )
-    return names
+    return opened
 
 
-def _only_model(path: Path, names: Mapping[str, zipfile.ZipInfo]) -> str:
-    models = [name for name in names if name.startswith("models/") and name.endswith(".json")]
+def _only_model(opened: PlainZip) -> str:
+    models = [name for name in opened.entries if name.startswith("models/") and name.endswith(".json")]
     if len(models) != 1:
-        raise ModelError(f"{path.name} needs exactly one program. Got {len(models)}. Save each one to its own file.")
+        raise ModelError(f"{opened.name} needs exactly one program. Got {len(models)}. Save each one to its own file.")
     return models[0].removeprefix("models/").removesuffix(".json")
 
 
-def _json(path: Path, archive: zipfile.ZipFile, names: Mapping[str, zipfile.ZipInfo], name: str) -> dict[str, Any]:
-    info = names.get(name)
-    if info is None or info.file_size > MAX_JSON_BYTES:
-        raise ModelError(
-            f"{path.name} needs the entry {name!r} of at most 256 MiB. "
-            f"Got {'none' if info is None else info.file_size}. "
-            "Save it with torch.export.save of torch 2.8 or newer."
-        )
-    try:
-        content = json.loads(archive.read(info))
-    except (ValueError, RecursionError, zipfile.BadZipFile, OSError, EOFError) as error:
-        raise ModelError(f"{path.name} needs JSON in {name!r}. Got damaged text. Download it again.") from error
+def _json(opened: PlainZip, name: str) -> dict[str, Any]:
+    content = opened.read_json(name, max_bytes=MAX_JSON_BYTES)
     if not isinstance(content, dict):
-        raise ModelError(f"{path.name} needs a JSON object in {name!r}. Got something else. Export it again.")
+        raise ModelError(f"{opened.name} needs a JSON object in {name!r}. Got something else. Export it again.")
     return content
 
 
-def _tensors(
-    path: Path, archive: zipfile.ZipFile, names: Mapping[str, zipfile.ZipInfo], folder: str, config: str
-) -> dict[str, StoredTensor]:
-    listed = _json(path, archive, names, folder + config).get("config")
+def _tensors(opened: PlainZip, folder: str, config: str) -> dict[str, StoredTensor]:
+    listed = _json(opened, folder + config).get("config")
     if not isinstance(listed, dict):
-        raise ModelError(f"{path.name} needs a list of tensors in {config!r}. Got none. Export it again.")
-    return {name: _tensor(path, names, folder, name, meta) for name, meta in listed.items()}
+        raise ModelError(f"{opened.name} needs a list of tensors in {config!r}. Got none. Export it again.")
+    return {name: _tensor(opened, folder, name, meta) for name, meta in listed.items()}
 
 
-def _tensor(path: Path, names: Mapping[str, zipfile.ZipInfo], folder: str, name: str, meta: Any) -> StoredTensor:
+def _tensor(opened: PlainZip, folder: str, name: str, meta: Any) -> StoredTensor:
     """Check that the bytes of one tensor hold every number that its sizes and strides reach."""
     meta = meta if isinstance(meta, dict) else {}
     if meta.get("use_pickle") is not False:
         raise ModelError(
-            f"{path.name} needs plain tensors. Got {name!r} as a pickle, which can run code while it is read. "
+            f"{opened.name} needs plain tensors. Got {name!r} as a pickle, which can run code while it is read. "
             "Export the model without tensor subclasses and custom objects."
         )
     described = meta.get("tensor_meta")
     layout = described if isinstance(described, dict) else {}
-    info = names.get(folder + str(meta.get("path_name")))
+    entry = folder + str(meta.get("path_name"))
+    info = opened.entries.get(entry)
     sizes, strides = _whole(layout.get("sizes")), _whole(layout.get("strides"))
     offset = _whole([layout.get("storage_offset")])
     kind = layout.get("dtype")
     known = info is not None and sizes is not None and strides is not None and offset is not None
     if not known or kind not in ITEM_BYTES or layout.get("layout") != STRIDED or len(sizes or ()) != len(strides or ()):
-        raise ModelError(f"{path.name} needs a known type and shape for {name!r}. Got another one. Export it again.")
+        raise ModelError(f"{opened.name} needs a known type and shape for {name!r}. Got another one. Export it again.")
     assert info is not None
     assert sizes is not None
     assert strides is not None
@@ -181,9 +146,9 @@ def _tensor(path: Path, names: Mapping[str, zipfile.ZipInfo], folder: str, name:
     count = math.prod(sizes)
     last = offset[0] + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
     if count and max(last + 1, count) * ITEM_BYTES[kind] > info.file_size:
-        raise ModelError(f"{path.name} is cut short: {name!r} needs more bytes than it has. Download it again.")
+        raise ModelError(f"{opened.name} is cut short: {name!r} needs more bytes than it has. Download it again.")
     return StoredTensor(
-        entry=info.filename,
+        entry=entry,
         kind=kind,
         sizes=sizes,
         strides=strides,

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralrank.errors import ModelError
-from neuralrank.formats._export_archive import ExportArchive, StoredTensor, open_archive
+from neuralrank.formats._export_archive import ExportArchive, StoredTensor, open_export
 from neuralrank.formats._export_graph import Code, Here, Program, Reference, Step
 from neuralrank.formats._export_operators import IN_PLACE, NUMBERS, aten_name
+from neuralrank.formats._plain_zip import PlainZip
 from neuralrank.formats._torch_module import one_line
 
 if TYPE_CHECKING:
@@ -157,13 +158,11 @@ class ProgramRunner:
         return getattr(torch, table[value.value])
 
     def _load(self, path: Path, archive: ExportArchive) -> dict[str, "torch.Tensor"]:
-        import zipfile
-
         import torch
 
         loaded: dict[str, torch.Tensor] = {}
         flat: dict[tuple[str, int], torch.Tensor] = {}
-        with open_archive(path) as source:
+        with open_export(path) as source:
             for stored in self.program.stored_inputs:
                 meta = archive.tensors[stored.target]
                 key = (meta.entry, meta.kind)
@@ -171,7 +170,7 @@ class ProgramRunner:
                     if key not in flat:
                         flat[key] = _read_flat(source, meta)
                     tensor = torch.as_strided(flat[key], meta.sizes, meta.strides, meta.offset).to(self.device)
-                except (zipfile.BadZipFile, RuntimeError, OSError, EOFError) as error:
+                except RuntimeError as error:
                     raise ModelError(
                         f"{path.name} holds damaged weights. Got {one_line(error)!r}. Download it again."
                     ) from error
@@ -181,8 +180,8 @@ class ProgramRunner:
         return loaded
 
 
-def _read_flat(source: Any, meta: StoredTensor) -> "torch.Tensor":
-    """Read the raw numbers of one entry; the checksum of the zip is verified while reading."""
+def _read_flat(source: PlainZip, meta: StoredTensor) -> "torch.Tensor":
+    """Return the raw numbers of one entry."""
     import torch
 
     raw = bytearray(source.read(meta.entry))

@@ -1,28 +1,24 @@
-"""The zip that `torch.save` and `torch.jit.save` write: its entries, checked before one is read.
+"""The zip that `torch.save` and `torch.jit.save` write, told from others, and its entries below its only folder.
 
-Names may not lead out of the archive or occur twice; an entry may not claim more bytes than the file has, and
-compressed ones, which only program text is, may not grow beyond a stated size. torch is not needed for any of this.
+What makes an archive safe to look into is checked by `_plain_zip.py`. torch is not needed for any of this.
 """
 
-import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from neuralrank.errors import ModelError
+from neuralrank.formats._plain_zip import PlainZip, checked, open_archive
 
 SUFFIXES = frozenset((".pt", ".pth", ".ts", ".torchscript", ".bin", ".ckpt"))
 """Of files that torch writes; `.pkl` and others are looked at only where their first bytes are those of torch."""
 OTHER_SUFFIXES = frozenset((".pkl", ".pickle", ".model", ".weights"))
-MAX_ENTRIES = 200_000
 MAX_COMPRESSED_BYTES = 256 * 2**20
-"""That all compressed entries together may grow to."""
+"""That all compressed entries, which only program text is, may grow to together."""
 MAX_PICKLE_BYTES = 256 * 2**20
 ZIP = b"PK\x03\x04"
-_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, NotImplementedError, EOFError, OSError)
+_KIND = "archive of torch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +39,8 @@ class TorchArchive:
         Raises:
             ModelError: there is no such entry, it is longer than `limit`, or it is damaged.
         """
-        info = self.entries.get(name)
-        if info is None or info.file_size > limit:
-            got = "none" if info is None else f"{info.file_size} bytes"
-            raise ModelError(
-                f"{self.path.name} needs the entry {name[:100]!r} of at most {limit >> 20} MiB. Got {got}. "
-                "Download it again."
-            )
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                return archive.read(info)
-        except (*_DAMAGED, RuntimeError) as error:
-            raise ModelError(
-                f"{self.path.name} holds the damaged entry {name[:100]!r}. Got bytes that do not fit their checksum "
-                "or their length. Download it again."
-            ) from error
+        with PlainZip(name=self.path.name, archive=open_archive(self.path, kind=_KIND), entries=self.entries) as opened:
+            return opened.read(name, max_bytes=limit)
 
 
 def may_be_torch(path: Path) -> bool:
@@ -90,55 +73,13 @@ def read_torch_archive(path: Path) -> TorchArchive | None:
     if first_bytes(path, 4) != ZIP:
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos = [info for info in archive.infolist() if not info.is_dir()]
-    except _DAMAGED as error:
+        archive = open_archive(path, kind=_KIND)
+    except ModelError:
         if path.suffix.lower() not in SUFFIXES:
             return None
-        raise ModelError(
-            f"{path.name} needs to be a whole archive of torch. Got {path.stat().st_size} bytes that are damaged or "
-            "cut short. Download it again."
-        ) from error
-    if not any(info.filename.endswith("/data.pkl") for info in infos):
+        raise
+    if not any(name.endswith("/data.pkl") for name in archive.namelist()):
+        archive.close()
         return None
-    return TorchArchive(path=path, entries=_checked(path, infos))
-
-
-def _checked(path: Path, infos: list[zipfile.ZipInfo]) -> Mapping[str, zipfile.ZipInfo]:
-    if len(infos) > MAX_ENTRIES:
-        raise ModelError(
-            f"{path.name} needs at most {MAX_ENTRIES} entries. Got {len(infos)}. Save the model again with torch."
-        )
-    names = [info.filename for info in infos]
-    strange = next((name for name in names if _leads_out(name)), None)
-    if strange is not None:
-        raise ModelError(
-            f"{path.name} needs entries with plain names inside one folder. Got {strange[:100]!r}, which leads out of "
-            "it. Do not use this file."
-        )
-    roots = {name.partition("/")[0] for name in names}
-    if len(roots) != 1 or len(set(names)) != len(names):
-        raise ModelError(
-            f"{path.name} needs one folder of distinct entries. Got {len(roots)} folders, or a name twice. "
-            "Do not use this file."
-        )
-    if any(info.flag_bits & 1 or info.compress_type not in (0, zipfile.ZIP_DEFLATED) for info in infos):
-        raise ModelError(
-            f"{path.name} needs plain or deflated entries. Got encrypted ones, or another compression. "
-            "Save the model again with torch."
-        )
-    stored = sum(info.file_size for info in infos if info.compress_type == 0)
-    packed = sum(info.file_size for info in infos if info.compress_type != 0)
-    size = path.stat().st_size
-    if stored > size or packed > MAX_COMPRESSED_BYTES:
-        raise ModelError(
-            f"{path.name} needs entries that fit into its {size} bytes, and at most {MAX_COMPRESSED_BYTES >> 20} MiB "
-            f"of compressed ones. Got {stored + packed} bytes. Do not use this file."
-        )
-    return {info.filename.partition("/")[2]: info for info in infos}
-
-
-def _leads_out(name: str) -> bool:
-    parts = name.split("/")
-    plain = re.search(r"[\x00-\x1f\x7f\\]", name) is None and len(name) < 2_000
-    return len(parts) < 2 or not plain or any(part in ("", ".", "..") for part in parts)
+    with checked(path, archive, growth=lambda _: MAX_COMPRESSED_BYTES).below_one_folder() as opened:
+        return TorchArchive(path=path, entries=opened.entries)

@@ -45,7 +45,7 @@ def describe(path: Path) -> ModelFacts | None:
     """
     if path.suffix.lower() != ".keras" or not path.is_file():
         return None
-    with path.open("rb") as stream, open_zip(path, stream, kind="Keras archive", is_compressed=False) as opened:
+    with path.open("rb") as stream, open_zip(path, stream, kind="Keras archive") as opened:
         parts = _parts(path, opened, *_stored(path, stream, opened))
     card = read_card(path)
     modality = _modality(parts.config, card)
@@ -79,7 +79,7 @@ def keras_archive(path: Path, facts: ModelFacts, *, n_threads: int = 0) -> Encod
         ModelError: the file is damaged, takes no image and no vector, or the layer its card names is not in it.
     """
     data = path.read_bytes()
-    with open_zip(path, io.BytesIO(data), kind="Keras archive", is_compressed=False) as opened:
+    with open_zip(path, io.BytesIO(data), kind="Keras archive") as opened:
         weights = opened.read(WEIGHTS)
         read = _reader(io.BytesIO(weights), 0)
         parts = _parts(path, opened, read, len(weights))

@@ -8,7 +8,7 @@ from typing import Any
 
 from neuralrank.errors import MissingExtraError, ModelError
 from neuralrank.formats import checkpoint_format
-from neuralrank.formats._plain_zip import open_zip
+from neuralrank.formats._plain_zip import open_zip, twentyfold
 from neuralrank.formats._sklearn_encoder import MAX_CLASSES, SklearnEncoder, label_names
 from neuralrank.formats._skops_schema import CHECKED, SkopsContent, check_trees, check_widths, read_skops
 from neuralrank.formats._torch_module import one_line
@@ -27,7 +27,7 @@ def describe(path: Path) -> ModelFacts | None:
     if path.suffix.lower() != ".skops" or not path.is_file():
         return None
     data = path.read_bytes()
-    with open_zip(path, io.BytesIO(data), kind="skops file", is_compressed=True) as opened:
+    with open_zip(path, io.BytesIO(data), kind="skops file", growth=twentyfold) as opened:
         content = read_skops(opened)
         final = _final(content, content.schema)
         classes = content.attributes(final).get("classes_")
@@ -66,7 +66,7 @@ def skops_file(path: Path, facts: ModelFacts, *, n_threads: int = 0) -> Encoder:
     skops_io = _skops()
     data = path.read_bytes()
     is_trusted = facts.needs_trust is not None
-    with open_zip(path, io.BytesIO(data), kind="skops file", is_compressed=True) as opened:
+    with open_zip(path, io.BytesIO(data), kind="skops file", growth=twentyfold) as opened:
         content = read_skops(opened)
         if not is_trusted:
             check_trees(content)
