@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from neuralrank import encoding
 from neuralrank.encoding import HEAD_UNUSABLE
-from neuralrank.engines.worker import JobOutcome, Worker
+from neuralrank.engines.worker import JobOutcome, Worker, worker
 from neuralrank.errors import OutputError
 from neuralrank.limits import Limits
 from neuralrank.storage.feature_rows import PassRows, Unfinished
@@ -119,8 +119,8 @@ def make_worker(
         limits: what it may use.
         work: the folder in which it may write.
     """
-    return Worker(
-        function=f"{encoding.__name__}:{function}",
+    return worker(
+        f"{encoding.__name__}:{function}",
         scratch=scratch,
         memory_bytes=limits.memory_each_bytes,
         n_threads=limits.threads_each,

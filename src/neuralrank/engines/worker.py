@@ -191,6 +191,17 @@ class Worker:
             _own_folder.remove(line.folder)
 
 
+def worker(function: str, *, scratch: Path, **limits: Any) -> Worker:
+    """Return a worker for jobs of one function; it is started by the first of them.
+
+    Args:
+        function: see `Worker.function`.
+        scratch: folder for its files.
+        limits: further fields of `Worker`: what it may use, read and write.
+    """
+    return Worker(function=function, scratch=scratch, **limits)
+
+
 def _not_started(error: OSError) -> JobOutcome:
     text = f"A worker could not be started. Got: {error.strerror or error}. Close other programs and try again."
     return JobOutcome(result=None, error=text, stage="load")

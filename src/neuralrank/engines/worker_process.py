@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from neuralrank.engines.worker import JobOutcome, Worker
+from neuralrank.engines.worker import JobOutcome, worker
 
 
 def worker_process(
@@ -32,5 +32,5 @@ def worker_process(
         OutputError: the scratch folder cannot be written.
         UsageError: the system is neither Linux nor macOS.
     """
-    with Worker(function=function, **limits) as worker:
-        return worker.run(payload, timeout_seconds=timeout_seconds, on_message=on_message, stop=stop, n_total=n_total)
+    with worker(function, **limits) as ours:
+        return ours.run(payload, timeout_seconds=timeout_seconds, on_message=on_message, stop=stop, n_total=n_total)
