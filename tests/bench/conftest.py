@@ -13,7 +13,7 @@ from neuralrank.bench._grid import Grid
 
 SMALL_GRID = Grid(
     name="small", data_sets=("digits", "flipped"), targets=("digits", "flipped"), n_base=3, n_untrained=1,
-    n_fine_tuned=1, n_distilled=1, n_damaged=1, n_duplicates=1, max_probe=100, steps_factor=0.1, seed=3,
+    n_fine_tuned=1, n_distilled=1, n_damaged=1, n_duplicates=1, max_probe=100, steps_factor=0.05, seed=3,
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ STRIPES = np.zeros((60, 1, 32, 32), dtype=np.uint8)
 STRIPES[::2, :, ::4] = 255
 STRIPES[1::2, :, :, ::4] = 255
 IMAGES = Images(pixels=STRIPES, labels=np.arange(60) % 2)
+LONG_TO_TRAIN = ("resnet", "vgg", "vit", "convnext")
 
 
 def network(architecture: str, n_classes: int = 2):
@@ -39,7 +40,10 @@ def test_the_number_of_parameters_is_that_of_the_stages(architecture):
     assert n_parameters(architecture, 8, 1, 32) == sum(weight.numel() for weight in stages.parameters())
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "architecture",
+    [pytest.param(name, marks=pytest.mark.slow if name in LONG_TO_TRAIN else ()) for name in ARCHITECTURES],
+)
 def test_training_tells_two_kinds_of_stripes_apart(architecture):
     found = network(architecture)
     loss = training.supervised(found, IMAGES, "none")
@@ -59,6 +63,7 @@ def test_training_is_the_same_for_the_same_seed():
     assert not torch.equal(weights[0], weights[2])
 
 
+@pytest.mark.slow
 def test_contrastive_training_brings_the_views_of_an_image_together():
     found = network("vgg", n_classes=16)
     colours = GENERATOR.integers(0, 256, (64, 3, 2, 2), dtype=np.uint8).repeat(16, axis=2).repeat(16, axis=3)

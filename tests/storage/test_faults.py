@@ -78,7 +78,7 @@ def assert_nothing_lost(kills: list[dict[str, Any]]) -> None:
 
 
 def test_an_indexer_that_is_killed_loses_nothing_and_goes_on_where_it_was(tmp_path):
-    assert_nothing_lost(run("kill", tmp_path, 12))
+    assert_nothing_lost(run("kill", tmp_path, 5))
 
 
 @pytest.mark.slow
