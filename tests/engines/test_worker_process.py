@@ -338,6 +338,17 @@ def test_a_death_by_bad_alloc_is_told_as_memory(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        ("OpenBLAS blas_thread_init: pthread_create failed for thread 1 of 2\n", None),
+        ("nothing to say", "KeyboardInterrupt"),
+    ],
+)
+def test_a_library_that_interrupts_its_own_process_is_asked_why(run: Run, last: str, error: str | None) -> None:
+    assert run("interrupt_itself", {"last": last}, memory_bytes=400 * MB).error == (error or TOO_MUCH)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer of size 400000000000",

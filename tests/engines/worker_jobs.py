@@ -87,6 +87,14 @@ def bad_alloc(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     os.abort()
 
 
+def interrupt_itself(payload: dict[str, Any], send: Send) -> dict[str, Any]:
+    """Do as OpenBLAS does where it cannot start its threads."""
+    os.write(2, payload["last"].encode())
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(60)
+    return {}
+
+
 def hang(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     send({"stage": "extract"})
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -85,14 +85,23 @@ def is_about_memory(text: str) -> bool:
 
 def last_output(log_file: Path) -> str:
     """Return the last lines of what the worker printed, on one line of printable characters; empty if there is none."""
+    text = " | ".join(_last_lines(log_file)[-_LAST_LINES:])
+    return text if len(text) <= _LAST_CHARACTERS else "…" + text[1 - _LAST_CHARACTERS :]
+
+
+def printed_about_memory(log_file: Path) -> bool:
+    """Tell whether what the worker printed means that memory was refused, also before the traceback at its end."""
+    return is_about_memory(" ".join(_last_lines(log_file)))
+
+
+def _last_lines(log_file: Path) -> list[str]:
     try:
         with log_file.open("rb") as log:
             log.seek(max(0, log_file.stat().st_size - 16 * _LAST_CHARACTERS))
             lines = [printable(line) for line in log.read().decode(errors="replace").split("\n")]
     except OSError:
-        return ""
-    text = " | ".join([line for line in lines if line][-_LAST_LINES:])
-    return text if len(text) <= _LAST_CHARACTERS else "…" + text[1 - _LAST_CHARACTERS :]
+        return []
+    return [line for line in lines if line]
 
 
 def printable(text: str) -> str:

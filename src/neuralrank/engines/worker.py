@@ -236,6 +236,9 @@ def _raised(error: Mapping[str, Any], line: Line) -> JobOutcome:
     """Return the outcome of an exception that the worker described."""
     kind: type[NeuralrankError] = next((_KINDS[name] for name in error["kinds"] if name in _KINDS), ModelError)
     text = _failures.printable(error["text"])
-    if issubclass(kind, ModelError) and _failures.is_about_memory(error["causes"]):
+    is_memory = _failures.is_about_memory(error["causes"])
+    if text.startswith("KeyboardInterrupt"):  # no terminal is near: a library raised it, and printed why
+        is_memory = _failures.printed_about_memory(line.log_file)
+    if issubclass(kind, ModelError) and is_memory:
         text = _failures.too_much_memory(line.stage, line.memory_bytes)
     return replace(_outcome(line, error=text or kind.__name__), kind=kind)
