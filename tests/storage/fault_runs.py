@@ -87,6 +87,7 @@ def index_and_refresh(folder: Path) -> tuple[float, float]:
 
 def checked(folder: Path, n_expected: int | None = None) -> dict[str, Any]:
     """Read everything that a catalogue holds, and say what is wrong with it."""
+    folder.mkdir(parents=True, exist_ok=True)  # a run may be killed before it has made one
     with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
         integrity = connection.execute("PRAGMA integrity_check").fetchone()[0]
     with open_catalogue(folder) as catalogue:
