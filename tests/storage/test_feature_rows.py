@@ -118,9 +118,17 @@ def test_digests_that_share_their_first_half_are_told_apart(rows: FeatureRows) -
 
 def test_numbers_are_added_up_and_lists_joined_whether_merged_or_not(rows: FeatureRows) -> None:
     for number in range(40):
-        add(rows, number, layer=f"layer {number}", n_timed=1, extract_seconds=0.5, warnings=["a", str(number % 2)])
+        add(
+            rows,
+            number,
+            layer=f"layer {number}",
+            n_timed=1,
+            extract_seconds=0.5,
+            peak_bytes=-abs(number - 7),
+            warnings=["a", str(number % 2)],
+        )
     warnings = ["a", "0", "1"]
-    expected = {"layer": "layer 0", "n_timed": 40, "extract_seconds": 20.0, "warnings": warnings}
+    expected = {"layer": "layer 0", "n_timed": 40, "extract_seconds": 20.0, "peak_bytes": 0, "warnings": warnings}
     assert rows.read(KEY, SAMPLES).metadata == expected
     assert len(segments(rows)) <= MAX_SEGMENTS
 

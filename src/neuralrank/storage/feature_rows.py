@@ -59,8 +59,8 @@ class KnownRows:
     width: int | None
     """Of every row of the key, whoever asked for it; 0: known to have none; None: nothing is known of the key."""
     metadata: Mapping[str, Any]
-    """What was said of the key when rows were added. Numbers called `n_…` or `…_seconds` are added up, lists joined
-    without repeats; of everything else the first counts."""
+    """What was said of the key when rows were added. Numbers called `n_…` or `…_seconds` are added up, of those called
+    `peak_…` the largest counts, lists are joined without repeats; of everything else the first counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,11 +257,17 @@ def joined(said: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 together[name] = value
             elif _is_amount(name, value) and _is_amount(name, together[name]):
                 together[name] += value
+            elif _is_peak(name, value) and _is_peak(name, together[name]):
+                together[name] = max(together[name], value)
     return together
 
 
 def _is_amount(name: str, value: object) -> bool:
     return (name.startswith("n_") or name.endswith("_seconds")) and isinstance(value, int | float)
+
+
+def _is_peak(name: str, value: object) -> bool:
+    return name.startswith("peak_") and isinstance(value, int | float)
 
 
 def _segments(place: Path) -> list[Path]:
