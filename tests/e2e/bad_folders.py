@@ -288,7 +288,7 @@ def processor_of_huge_images(path: Path, site: Site) -> None:
     _edit(path / "preprocessor_config.json", size={"height": 10**6, "width": 10**6})
 
 
-@IMAGE.bad("code", "list")
+@IMAGE.bad("code", "load")
 def code_of_the_folder(path: Path, site: Site) -> None:
     """An architecture whose program lies in the folder."""
     _vit_of_bytes(path, model_type="evil", auto_map={"AutoConfig": "evil.Config", "AutoModel": "evil.Model"})
