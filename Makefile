@@ -2,6 +2,8 @@
 PYTHON ?= python3
 FULL := .venv/bin
 LIGHT := .venv-demo/bin
+# Two test processes with as many threads each as there are cores wait for each other: twice the processor time.
+PYTEST := OMP_NUM_THREADS=1 $(FULL)/python -m pytest -n 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test test-slow check fix bench bench-scores bench-noise bench-search evidence evidence-quick evidence-zoo bench-budget bench-budget-zoo bench-isolation
@@ -21,17 +23,17 @@ demo: .venv-demo/ready  ## install the light core, rank the demo repository, say
 setup: .venv/ready  ## install everything: extras and development tools
 
 test: .venv/ready  ## install everything, run the tests
-	$(FULL)/python -m pytest -n 2
+	$(PYTEST)
 
 test-slow: .venv/ready  ## the tests that take minutes
-	$(FULL)/python -m pytest -n 2 -m slow
+	$(PYTEST) -m slow
 
 check: .venv/ready  ## format, lint, types, architecture contracts, tests
 	$(FULL)/ruff format --check .
 	$(FULL)/ruff check .
 	$(FULL)/mypy
 	$(FULL)/lint-imports
-	$(FULL)/python -m pytest -n 2
+	$(PYTEST)
 
 fix: .venv/ready  ## format, and mend what the linter can
 	$(FULL)/ruff format .
