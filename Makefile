@@ -84,8 +84,8 @@ bench-budget: .venv/ready  ## hold racing and other strategies against the full 
 
 bench-budget-zoo: .venv/ready  ## the same for networks of other people on a larger pool (hours; resumable)
 	$(FULL)/python benchmarks/budget/zoo.py --models $(EVIDENCE_MODELS) --data $(EVIDENCE_DATA)
-	$(FULL)/python benchmarks/budget/collect.py --features bench-out/budget/zoo_features --n-samples 1000 --out bench-out/budget/zoo_2500
-	$(FULL)/python benchmarks/budget/budget.py --material zoo_2500
+	for n in 1000 2000; do $(FULL)/python benchmarks/budget/collect.py --features bench-out/budget/zoo_features \
+		--n-samples $$n --out bench-out/budget/zoo_$$n && $(FULL)/python benchmarks/budget/budget.py --material zoo_$$n || exit 1; done
 
 .venv-demo/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-demo

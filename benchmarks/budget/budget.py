@@ -4,10 +4,11 @@
     python benchmarks/budget/budget.py --material zoo_500
 
 The material is the networks of the evidence, or those of other people with a pool of 500 samples (those that `make
-evidence-zoo` keeps) or of 2,500 (`zoo.py`). Reads what `collect.py` kept under OUT/MATERIAL; a table by trial goes to
-benchmarks/results/budget_MATERIAL.csv, and Markdown tables to standard output. Seconds are those measured when the
-features were made, for networks of other people those of `zoo_truth.py`, plus `--start-seconds` for every time that a
-model is loaded in a process of its own; it stays loaded between its passes.
+evidence-zoo` keeps) or of 2,500 (`zoo.py`), from which probes of 1,000 or of 2,000 are drawn. Reads what `collect.py`
+kept under OUT/MATERIAL; a table by trial goes to benchmarks/results/budget_MATERIAL.csv, and Markdown tables to
+standard output. Seconds are those measured when the features were made, for networks of other people those of
+`zoo_truth.py`, plus `--start-seconds` for every time that a model is loaded in a process of its own; it stays loaded
+between its passes.
 """
 
 import argparse
@@ -167,7 +168,7 @@ def is_right(row: dict) -> bool:
 def main() -> None:
     """Write the table and print the summaries."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--material", choices=("evidence", "zoo_500", "zoo_2500"), default="evidence")
+    parser.add_argument("--material", choices=("evidence", "zoo_500", "zoo_1000", "zoo_2000"), default="evidence")
     parser.add_argument("--out", type=Path, default=Path("bench-out/budget"))
     parser.add_argument("--start-seconds", type=float, default=START_SECONDS)
     options = parser.parse_args()
