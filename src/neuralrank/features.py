@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuralrank.engines.worker import JobOutcome
+from neuralrank.engines.worker import JobOutcome, Worker
 from neuralrank.errors import OutputError
 from neuralrank.limits import Limits
 from neuralrank.passes import Made, Pass, failure, make_worker, payload_of
@@ -224,10 +224,7 @@ class Extraction:
 
     def layers(self, record: ModelRecord) -> tuple[tuple[str, ...], str] | Failure:
         """Return the layers of one model that can be chosen, and its default; runs no forward pass."""
-        samples = self.scratch / "samples"
-        with make_worker(
-            "list_layers_in_worker", record, samples=samples, scratch=self.scratch, limits=self.limits
-        ) as worker:
+        with self._worker("list_layers_in_worker", record) as worker:
             outcome = worker.run(self._payload(record), timeout_seconds=self.limits.timeout_seconds, stop=self.stop)
         self._note_walls(outcome)
         if outcome.result is None:
@@ -351,11 +348,7 @@ class Extraction:
                 return waiting
             waiting.close()
         kept = self._begin(keys)
-        samples = self.scratch / "samples"
-        worker = make_worker(
-            "extract_in_worker", record, samples=samples, scratch=self.scratch, limits=self.limits, work=kept.work
-        )
-        return Pass(record=record, worker=worker, kept=kept)
+        return Pass(record=record, worker=self._worker("extract_in_worker", record, kept.work), kept=kept)
 
     def _begin(self, keys: Mapping[str, str]) -> Unfinished:
         try:
@@ -380,10 +373,17 @@ class Extraction:
         """Keep features in the scratch folder for the rest of the run, and say why."""
         self._not_kept[:] = self._not_kept or [str(error)]
 
+    @property
+    def _samples(self) -> Path:
+        return self.scratch / "samples"
+
+    def _worker(self, function: str, record: ModelRecord, work: Path | None = None) -> Worker:
+        return make_worker(function, record, samples=self._samples, scratch=self.scratch, limits=self.limits, work=work)
+
     def _payload(self, record: ModelRecord) -> dict[str, Any]:
         return payload_of(
             record,
-            samples=self.scratch / "samples",
+            samples=self._samples,
             modality=self.probe.target.modality,
             limits=self.limits,
             trusted=record.model_id in self.trusted,

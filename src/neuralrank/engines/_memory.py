@@ -1,6 +1,6 @@
 """How much memory a process holds."""
 
-import resource
+import os
 from pathlib import Path
 
 
@@ -10,4 +10,4 @@ def private_bytes(pid: int) -> int:
         _, resident, of_files, *_ = map(int, Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split())
     except (OSError, ValueError):
         return 0
-    return resource.getpagesize() * (resident - of_files)
+    return os.sysconf("SC_PAGE_SIZE") * (resident - of_files)
