@@ -228,7 +228,16 @@ def test_a_size_that_does_not_fit_is_told(tmp_path):
 def test_weights_are_trained_and_statistics_are_not(tmp_path):
     network = load_trainable(small(tmp_path))
     assert sum(parameter.numel() for parameter in network.parameters()) == 216 + 8 + 8 + 288 + 8 + 40 + 5
-    assert sum(buffer.numel() for buffer in network.buffers()) == 8 + 8 + 2
+    assert sum(buffer.numel() for buffer in network.buffers()) == 8 + 8
+
+
+def test_sizes_stay_with_the_processor_when_weights_are_moved(tmp_path):
+    network = load_trainable(small(tmp_path))
+    kept = {name: value for name, value in vars(network).items() if isinstance(value, torch.Tensor)}
+    assert [value.tolist() for value in kept.values()] == [[2, 3]]
+    network.to("meta")
+    assert {value.device.type for value in network.state_dict().values()} == {"meta"}
+    assert all(getattr(network, name) is value for name, value in kept.items())
 
 
 def test_gradients_reach_every_weight(tmp_path):

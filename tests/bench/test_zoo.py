@@ -64,8 +64,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory, digits_data: Path) -> mod
     (folder / "damaged.onnx").write_bytes(b"not a graph")
     repository = Repository(folder=tmp_path_factory.mktemp("repository"), data=digits_data)
     found = models.Zoo(
-        models=folder, repository=repository, targets=("digits",), n_probe=100, n_pool=400, n_test=200, n_steps=20,
-        scores=("neuralrank", "knn", "leep"),
+        models=folder, repository=repository, targets=("digits",), n_probe=100, n_pool=400, n_test=200,
+        steps={500: 15, 2_000: 15}, n_seeds=2, scores=("neuralrank", "knn", "leep"),
     )  # fmt: skip
     zoo.measure_zoo(found, jobs=1, progress=silent)
     return found
@@ -92,8 +92,10 @@ def test_every_network_has_its_truth(written):
         for seed in (0, 1, 2)
     )
     tuned = [row for row in truth if row["regime"] == "finetune"]
-    assert sorted(row["model"] for row in tuned) == ["large@96", "small"]
-    assert all(row["learning_rate"] in _zoo_tuning.RATES and row["n_train"] == 500 for row in tuned)
+    assert sorted((row["model"], row["n_train"], row["n_used"], row["seed"]) for row in tuned) == [
+        (model, n_train, 400, seed) for model in ("large@96", "small") for n_train in (500, 2_000) for seed in (0, 1)
+    ]
+    assert all(row["learning_rate"] in _zoo_tuning.RATES for row in tuned)
     assert all(row["n_correct_a"] + row["n_correct_b"] == round(200 * row["accuracy"]) for row in truth)
     assert min(row["accuracy"] for row in truth) > 0.2
 
@@ -123,7 +125,7 @@ def test_a_probe_gives_smaller_ones(written):
 def test_the_evaluation_reads_the_tables(written):
     found = evaluate(tables.read_tables(written), Question(n_probe=100, n_resamples=20, half="confirmation"))
     assert {(cell.regime, cell.n_models) for cell in found.cells} == {
-        ("head 500", 4), ("head 5000", 4), ("finetune 500", 2),
+        ("head 500", 4), ("head 5000", 4), ("finetune 500", 2), ("finetune 2000", 2),
     }  # fmt: skip
 
 
@@ -245,7 +247,9 @@ def test_the_command_writes_the_tables_and_names_what_is_lacking(measured, digit
 
     monkeypatch.setattr(models, "Zoo", chosen)
     words = ["--models", measured.models, "--data", digits_data, "--repository", tmp_path, "--tables", tmp_path / "t"]
-    told = CliRunner().invoke(app, ["bench", "zoo", *map(str, words), "--limit-seconds-per-step", "9", "--quiet"])
+    told = CliRunner().invoke(
+        app, ["bench", "zoo", *map(str, words), "--limit-seconds-per-step", "9", "--seeds", "2", "--quiet"]
+    )
     assert (told.exit_code, told.stderr) == (0, "")
     lines = told.stdout.splitlines()
     assert [line.partition(".onnx")[0] for line in lines[:2]] == [
@@ -254,9 +258,9 @@ def test_the_command_writes_the_tables_and_names_what_is_lacking(measured, digit
     assert lines[2].startswith("nan is not measured on digits: Features need to be finite.")
     assert given == {
         "models": measured.models, "repository": Repository(folder=tmp_path, data=digits_data),
-        "limit_seconds_per_step": 9.0,
+        "limit_seconds_per_step": 9.0, "n_seeds": 2,
     }  # fmt: skip
-    assert len(rows(tmp_path / "t", "truth")) == 4 * 6 + 2
+    assert len(rows(tmp_path / "t", "truth")) == 4 * 6 + 2 * 4
 
 
 def test_a_folder_without_networks_is_one_sentence(tmp_path):
@@ -274,7 +278,8 @@ def test_small_networks_of_the_zoo_are_measured(shared: Path, tmp_path: Path):
             (tmp_path / "zoo" / f"{name}.{kind}").write_bytes((shared / "zoo" / f"{name}.{kind}").read_bytes())
     found = models.Zoo(
         models=tmp_path / "zoo", repository=Repository(folder=tmp_path / "repository", data=shared / "data"),
-        targets=("sign_digits",), n_probe=100, n_pool=300, n_test=200, n_steps=40, scores=("neuralrank", "knn"),
+        targets=("sign_digits",), n_probe=100, n_pool=300, n_test=200,
+        steps={200: 40}, scores=("neuralrank", "knn"),
     )  # fmt: skip
     zoo.measure_zoo(found, jobs=1, progress=silent)
     zoo.write_tables(found, tmp_path / "tables")

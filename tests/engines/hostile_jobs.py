@@ -287,3 +287,20 @@ def tell_walls(payload: dict[str, Any], send: Send) -> dict[str, Any]:
 def count_with_text(payload: dict[str, Any], send: Send) -> dict[str, Any]:
     send({"n_done": "many"})
     return {}
+
+
+def compute_on_gpu(payload: dict[str, Any], send: Send) -> dict[str, Any]:
+    """Use the GPU as a model does, then try what the walls refuse while its driver is loaded."""
+    import torch
+
+    ones = torch.ones(256, 256, device="cuda")
+    convolved = torch.nn.functional.conv2d(ones[None, None], ones[None, None, :3, :3])
+    return {
+        "sum": float((ones @ ones).sum()),
+        "convolved": float(convolved.mean()),
+        "bytes": torch.cuda.max_memory_allocated(),
+        "write": answer(Path(payload["outside"]).touch),
+        "read": answer(lambda: Path(payload["secret"]).read_bytes()),
+        "program": answer(lambda: subprocess.run(["true"], check=False)),
+        "internet": answer(lambda: socket.socket(socket.AF_INET)),
+    }

@@ -67,8 +67,10 @@ class TrainableNetwork(nn.Module):
         for key, value in stored.items():
             if key in trained:
                 self.register_parameter(self._places[key], nn.Parameter(value))
-            else:
+            elif value.is_floating_point() or value.dtype == torch.bool:
                 self.register_buffer(self._places[key], value)
+            else:
+                setattr(self, self._places[key], value)  # sizes and places are read by the processor: they stay there
         self._to_features = _until(steps, (features,))
         self._to_all = _until(steps, (features, logits)) if logits else self._to_features
         self.n_batch_norms = sum(step.normalises for step in self._to_features)
@@ -92,6 +94,8 @@ class TrainableNetwork(nn.Module):
                 values[step.output] = step.operation(*inputs, **extra)
                 for key in step.drops:
                     del values[key]
+        except torch.OutOfMemoryError:  # says nothing of the network
+            raise
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             raise self._unfit(images, str(error).partition("\n")[0]) from error
         features = values[self._features]

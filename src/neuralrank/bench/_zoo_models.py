@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,10 @@ class Zoo:
     n_pool: int = 5_000
     """Samples that training samples are drawn from, at most."""
     n_test: int = 1_000
-    n_steps: int = 150
-    """Of fine-tuning, at each rate: 12 epochs of 400 samples."""
+    steps: Mapping[int, int] = field(default_factory=lambda: {500: 150, 2_000: 300})
+    """Of fine-tuning at each rate, by number of samples."""
+    n_seeds: int = 1
+    """Fine-tunings of each network on each target with each number of samples."""
     scores: tuple[str, ...] = ()
     """Names of scorers; empty for all that features, labels or a classifier are enough for."""
 

@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from neuralrank.bench import _zoo_tuning as tuning
 from neuralrank.bench._data import Images
 from neuralrank.bench._features import Features
 from neuralrank.bench._heads import train_head
 from neuralrank.bench._third_party import load_trainable
 from neuralrank.bench._zoo_models import Model, Zoo
+from neuralrank.bench._zoo_tuning import fine_tuned, finite, placed, predict, run_network
 from neuralrank.bench.build import write_text, write_whole
 from neuralrank.bench.score_probes import DRAWS, TIMED, array_scorers, draw_probes, names_for, score_values
 from neuralrank.bench.tables import SCHEMAS
@@ -36,7 +36,14 @@ from neuralrank.probe import Probe, open_samples, write_samples
 from neuralrank.readers._open import open_target
 from neuralrank.storage.batch_log import read_batches
 
-TUNED_SAMPLES = 500
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """One fine-tuning of a network."""
+
+    n_train: int
+    seed: int
+    """Of the samples and of the batches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +69,26 @@ class Measurement:
 
     model: Model
     target: str
-    kind: str
-    """'head', which scores the network too, or 'finetune'."""
     zoo: Zoo
+    tuning: Tuning | None = None
+    """None for heads, and scores."""
+
+    @property
+    def kind(self) -> str:
+        """'head', which scores the network too, or 'finetune'."""
+        return "finetune" if self.tuning else "head"
 
     @property
     def name(self) -> str:
         """What the progress shows."""
-        return f"{self.kind} {self.target} {self.model.name}"
+        how = f" with {self.tuning.n_train:,} samples, seed {self.tuning.seed}," if self.tuning else ""
+        return f"{self.kind}{how} {self.target} {self.model.name}"
 
     @property
     def file(self) -> Path:
         """Where its rows are kept, or what went wrong."""
-        return self._file(f"truth/{self.kind}", "json")
+        which = f"-{self.tuning.n_train}-{self.tuning.seed}" if self.tuning else ""
+        return self._file(f"truth/{self.kind}{which}", "json")
 
     @property
     def scores(self) -> Path:
@@ -135,7 +149,7 @@ def _write_samples(parts: list[Images], folder: Path) -> None:
 def measure(piece: Measurement) -> None:
     """Measure what is not measured yet; what is wrong with the network is kept in place of rows."""
     try:
-        rows, error = _heads(piece) if piece.kind == "head" else _fine_tuning(piece), None
+        rows, error = _fine_tuning(piece, piece.tuning) if piece.tuning else _heads(piece), None
     except ModelError as problem:
         rows, error = [], str(problem)
     write_text(piece.file, json.dumps({"rows": rows, "error": error}))
@@ -167,8 +181,8 @@ def _extracted(piece: Measurement, samples: Samples) -> tuple[NDArray[np.float32
     """Return features and logits of all samples."""
     file, side = piece.model.published.file, piece.model.side
     if side is not None:
-        found = tuning.run_network(load_trainable(file), samples.images(slice(None)).pixels, side)
-        return tuning.finite(found["features"]), found.get("logits")
+        found = run_network(placed(load_trainable(file)), samples.images(slice(None)).pixels, side)
+        return finite(found["features"]), found.get("logits")
     facts = describe(file)
     assert facts is not None
     log, n_samples = piece.features.with_suffix(".log"), len(samples.labels)
@@ -182,7 +196,7 @@ def _extracted(piece: Measurement, samples: Samples) -> tuple[NDArray[np.float32
     try:
         told = extract_in_worker(payload, lambda _: None)
         features = _logged(log, "features", n_samples)
-        return tuning.finite(features), _logged(log, "logits", n_samples) if told["head"]["given"] else None
+        return finite(features), _logged(log, "logits", n_samples) if told["head"]["given"] else None
     finally:
         log.unlink(missing_ok=True)
 
@@ -228,15 +242,17 @@ def _score(piece: Measurement, found: Features) -> None:
 # --- fine-tuning -------------------------------------------------------------------------------------------------
 
 
-def _fine_tuning(piece: Measurement) -> list[dict[str, Any]]:
+def _fine_tuning(piece: Measurement, tuning: Tuning) -> list[dict[str, Any]]:
     samples, side = keep_samples(piece.target, piece.zoo), piece.model.side
     pool, test = samples.images(samples.pool), samples.images(samples.test)
-    network = load_trainable(piece.model.published.file)
+    network = placed(load_trainable(piece.model.published.file))
     start = time.perf_counter()
-    chosen = draw_training(len(pool), TUNED_SAMPLES, 0)
-    rate, best = tuning.fine_tuned(network, pool.take(chosen), side=side, n_steps=piece.zoo.n_steps, seed=0)
-    correct = tuning.predict(best, test.pixels, side) == test.labels
-    return [_row(piece, (TUNED_SAMPLES, len(chosen)), 0, rate, correct, time.perf_counter() - start)]
+    chosen = draw_training(len(pool), tuning.n_train, tuning.seed)
+    n_steps = piece.zoo.steps[tuning.n_train]
+    rate, best = fine_tuned(network, pool.take(chosen), side=side, n_steps=n_steps, seed=tuning.seed)
+    correct = predict(best, test.pixels, side) == test.labels
+    seconds = time.perf_counter() - start
+    return [_row(piece, (tuning.n_train, len(chosen)), tuning.seed, rate, correct, seconds)]
 
 
 def _row(

@@ -23,16 +23,21 @@ BATCH = 32
 _DECAY = 1e-4
 
 
+def placed(network: TrainableNetwork) -> TrainableNetwork:
+    """Move a network to the GPU where there is one; convolutions keep the precision that they have elsewhere."""
+    torch.backends.cudnn.allow_tf32 = False
+    return network.to(training.device_to_train_on())
+
+
 def run_network(
     network: TrainableNetwork, pixels: NDArray[np.uint8], side: int | None
 ) -> dict[str, NDArray[np.float32]]:
     """Return features, and logits where there is a classifier, of pixels (n, 3, 32, 32); evaluation mode."""
     network.eval()
+    images, device = torch.from_numpy(pixels), training.device_of(network)
     with torch.inference_mode():
-        parts = [
-            network(network.prepare(pixels[start : start + BATCH], side)) for start in range(0, len(pixels), BATCH)
-        ]
-    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+        parts = [network(network.prepare(batch.to(device), side)) for batch in images.split(BATCH)]
+    return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
 
 
 def loss_of(network: TrainableNetwork, pixels: Tensor, labels: Tensor, side: int | None) -> Tensor:
@@ -68,7 +73,7 @@ def fine_tuned(
     found: list[tuple[float, float, TrainableNetwork]] = []
     for rate in RATES:
         tuned = copy.deepcopy(network)
-        tuned.classifier = head.layer()
+        tuned.classifier = head.layer().to(training.device_of(network))
         training.optimise(
             tuned, _loss(tuned, fit, side), len(fit), n_steps=n_steps, rate=rate, decay=_DECAY, seed=seed, batch=BATCH
         )
@@ -99,10 +104,10 @@ def finite(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _loss(network: TrainableNetwork, images: Images, side: int | None) -> training.Loss:
-    labels = torch.from_numpy(images.labels)
+    labels, device = torch.from_numpy(images.labels), training.device_of(network)
 
     def loss(rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
         moved = training.augment(torch.from_numpy(images.pixels[rows]).float(), "shift", generator)
-        return loss_of(network, moved, labels[rows], side)
+        return loss_of(network, moved.to(device), labels[rows].to(device), side)
 
     return loss

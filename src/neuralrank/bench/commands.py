@@ -67,8 +67,11 @@ def zoo(
     models: Annotated[Path, typer.Option("--models", help="Folder of published networks: NAME.onnx and NAME.json.")],
     data: Data, repository: Out = REPOSITORY, tables: Tables = Path("benchmarks/evidence-zoo"), jobs: Jobs = None,
     limit_seconds_per_step: Annotated[
-        float, typer.Option(help="Fine-tune a network if a training step on 32 images costs at most this.", min=0)
+        float, typer.Option(help="Fine-tune a network if a step on 32 images costs one core at most this.", min=0)
     ] = 0.6,
+    seeds: Annotated[
+        int, typer.Option(help="Fine-tune so many times, each with other samples: tells how much that matters.", min=1)
+    ] = 1,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Measure and score networks that other people published."""
@@ -76,7 +79,7 @@ def zoo(
     from neuralrank.bench._zoo_models import Zoo
     from neuralrank.bench.zoo import measure_zoo, remarks, write_tables
 
-    chosen = Zoo(models=models, repository=where, limit_seconds_per_step=limit_seconds_per_step)
+    chosen = Zoo(models=models, repository=where, limit_seconds_per_step=limit_seconds_per_step, n_seeds=seeds)
     try:
         with _Bar("networks", quiet=quiet) as bar:
             measure_zoo(chosen, jobs=jobs or _cores(), progress=bar.update)

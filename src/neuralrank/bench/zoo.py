@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from neuralrank.bench._data import check_data
 from neuralrank.bench._jobs import Progress, run_jobs
 from neuralrank.bench._zoo_models import Model, Zoo, list_published, look_at, read_look
-from neuralrank.bench._zoo_truth import Measurement, keep_samples, measure
+from neuralrank.bench._zoo_truth import Measurement, Tuning, keep_samples, measure
 from neuralrank.bench.build import write_text
 from neuralrank.bench.tables import SCHEMAS, write_table
 from neuralrank.errors import ModelError
@@ -62,9 +62,12 @@ def measurements(zoo: Zoo) -> list[Measurement]:
     tuned = sorted(
         filter(lambda model: _is_tuned(model, zoo), models), key=lambda model: model.look.seconds_per_step or 0
     )
-    plan = [("head", model) for model in heads] + [("finetune", model) for model in tuned]
-    return [
-        Measurement(model=model, target=target, kind=kind, zoo=zoo) for kind, model in plan for target in zoo.targets
+    return [Measurement(model=model, target=target, zoo=zoo) for model in heads for target in zoo.targets] + [
+        Measurement(model=model, target=target, zoo=zoo, tuning=Tuning(n_train=n_train, seed=seed))
+        for seed in range(zoo.n_seeds)
+        for n_train in sorted(zoo.steps)
+        for model in tuned
+        for target in zoo.targets
     ]
 
 
@@ -86,7 +89,10 @@ def remarks(zoo: Zoo) -> list[Remark]:
         if reason:
             kind = "not measured" if piece.kind == "head" else "not fine-tuned"
             found.append(Remark(model=piece.model.name, kind=kind, target=piece.target, reason=reason))
-    return found
+    first: dict[tuple[str, str, str | None], Remark] = {}
+    for one in found:  # the same is wrong with every fine-tuning
+        first.setdefault((one.model, one.kind, one.target), one)
+    return list(first.values())
 
 
 def write_tables(zoo: Zoo, tables: Path) -> None:

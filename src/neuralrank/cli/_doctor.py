@@ -172,6 +172,19 @@ def _gpu() -> Iterator[Check]:
         state: Literal["ok", "missing"] = "missing" if version.endswith("+cpu") else "ok"
         detail = f"{version}, built without GPUs" if state == "missing" else version
         yield Check(group=group, name="torch", state=state, detail=detail)
+        if devices and state == "ok":
+            yield _gpu_in_worker()
+
+
+def _gpu_in_worker() -> Check:
+    from neuralrank.engines._wall_probe import gpu_in_worker
+
+    try:
+        told, given = gpu_in_worker()
+    except (NeuralrankError, OSError) as error:
+        told, given = str(error), False
+    detail = told if given else f"A model is given none behind its walls and runs on the processor. Got: {told}"
+    return Check(group="GPU", name="torch in a worker", state="ok" if given else "missing", detail=detail)
 
 
 # --- walls -------------------------------------------------------------------------------------------------------

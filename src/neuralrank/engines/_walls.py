@@ -93,10 +93,11 @@ def _check_alone() -> None:
 
 
 def _linux_walls(asked: Mapping[str, Any]) -> list[Wall]:
+    gpu = bool(_places.gpu_devices())  # seen now: behind the next walls, the folder of devices cannot be listed
     network = _step("network namespace", _leave_network)
     privileges = _step("privileges", _drop_privileges)
     files = _step("reading and writing", lambda: _close_files(asked))
-    return [*privileges, *network, *files, *_step("system calls", _refuse_calls)]
+    return [*privileges, *network, *files, *_step("system calls", lambda: _refuse_calls(gpu=gpu))]
 
 
 def _step(name: str, work: Callable[[], list[Wall]]) -> list[Wall]:
@@ -252,12 +253,12 @@ def _since(known: int, needed: int, name: str, why: str, linux: str) -> Wall:
     return Wall(name=name, state="not offered", why=f"Landlock does this from Linux {linux} on.")
 
 
-def _refuse_calls() -> list[Wall]:
+def _refuse_calls(*, gpu: bool) -> list[Wall]:
     name, machine = "system calls", os.uname().machine
     if not _seccomp.knows(machine):
         why = f"The numbers of system calls are known for x86_64 and aarch64, not for {machine}."
         return [Wall(name=name, state="not offered", why=why)]
-    code = _seccomp.program(_seccomp.worker_rules(os.getpid(), gpu=bool(_places.gpu_devices())), machine)
+    code = _seccomp.program(_seccomp.worker_rules(os.getpid(), gpu=gpu), machine)
     try:
         _seccomp.install(code)
     except OSError as error:

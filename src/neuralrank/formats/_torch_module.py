@@ -37,11 +37,16 @@ def import_for(format_name: str, package: str, extra: str) -> Any:
 
 
 def prepare_torch(n_threads: int) -> "torch.device":
-    """Set the number of threads where one is asked for, and return where models run here."""
+    """Set the number of threads where one is asked for, and return where models run here.
+
+    Convolutions on a GPU keep the precision of float32, as everything else does: rounded to that of TF32, torch's
+    default for them, features would depend on the machine and on the size of the batch.
+    """
     import torch
 
     if n_threads > 0:
         torch.set_num_threads(n_threads)
+    torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
