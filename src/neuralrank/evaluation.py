@@ -213,8 +213,10 @@ def _weighted(sums: Sequence[NDArray[np.float32]], order: Counts, counts: Counts
 
 def _others(places: Counts, copies: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return with how many models of the resample each model does not tie, shape (n_resamples, n_models)."""
-    unique = len(np.unique(places)) == len(places)
-    tied = copies if unique else copies @ (places[:, None] == places).astype(np.float32)
+    tied = copies.copy()
+    for place in np.flatnonzero(np.bincount(places) > 1):
+        members = places == place
+        tied[:, members] = copies[:, members].sum(axis=1, keepdims=True)
     return np.asarray(copies.sum(axis=1, keepdims=True) - tied)
 
 

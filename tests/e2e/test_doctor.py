@@ -59,6 +59,23 @@ def test_a_missing_package_and_a_missing_extra_are_told_with_the_command(
     assert line.split()[0] == "wrong"
 
 
+@pytest.mark.torch
+def test_a_gpu_that_models_do_not_get_is_told_with_the_reason(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("models get the GPU")
+    real = _doctor._version
+    monkeypatch.setattr("neuralrank.engines._places.gpu_devices", lambda: ("/dev/nvidia0",))
+    monkeypatch.setattr(
+        _doctor, "_version", lambda name: real(name).partition("+")[0] if name == "torch" else real(name)
+    )
+    outcome = run("doctor")
+    line = next(line for line in outcome.out.splitlines() if "  torch in a worker " in line)
+    assert line.split()[0] == "missing"
+    assert "A model is given none behind its walls and runs on the processor. Got: " in line
+    assert outcome.code == 0
+
+
 def test_a_wrong_format_is_a_sentence(run: Run) -> None:
     outcome = run("doctor", "--format", "xml")
     assert (outcome.code, outcome.out) == (2, "")

@@ -73,3 +73,10 @@ def test_scores_are_those_of_the_processor(world: Path):
 def test_a_race_ranks_on_the_gpu(world: Path):
     found = ranked(world, None, "--strategy", "racing")
     assert (len(found["ranking"]), found["failures"]) == (4, [])
+
+
+def test_doctor_names_the_gpu_that_models_get():
+    words = [sys.executable, "-m", "neuralrank", "doctor", "--format", "json"]
+    checks = json.loads(subprocess.run(words, capture_output=True, text=True, check=False).stdout)["checks"]
+    (found,) = [check for check in checks if check["name"] == "torch in a worker"]
+    assert (found["state"], found["detail"]) == ("ok", torch.cuda.get_device_name())

@@ -34,9 +34,10 @@ def run_network(
 ) -> dict[str, NDArray[np.float32]]:
     """Return features, and logits where there is a classifier, of pixels (n, 3, 32, 32); evaluation mode."""
     network.eval()
-    images, device = torch.from_numpy(pixels), training.device_of(network)
+    device = training.device_of(network)
     with torch.inference_mode():
-        parts = [network(network.prepare(batch.to(device), side)) for batch in images.split(BATCH)]
+        batches = (torch.from_numpy(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH))
+        parts = [network(network.prepare(batch.to(device), side)) for batch in batches]
     return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
 
 

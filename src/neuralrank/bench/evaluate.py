@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from neuralrank import evaluation
 from neuralrank.bench._cells import (
@@ -33,6 +35,7 @@ from neuralrank.bench._sizes import AtSize, at_sizes
 from neuralrank.bench.tables import Tables
 from neuralrank.errors import DataError
 from neuralrank.evaluation import Estimate, estimate
+from neuralrank.machine import available_cores
 
 Floats = NDArray[np.float64]
 DETAIL = 5
@@ -163,9 +166,9 @@ def evaluate(tables: Tables, question: Question | None = None) -> Evaluation:
     truths = tuple(_truth(cell, question.seed) for cell in cells)
     ceilings = np.array([truth.ceiling for truth in truths])
     resamples = Resamples.draw(tables.networks, cells, n_resamples=question.n_resamples, seed=question.seed)
-    judged = [
-        _judge(name, tables, cells, book, resamples, question) for name in dict.fromkeys((*wanted, *book.lists()))
-    ]
+    lists = dict.fromkeys((*wanted, *book.lists()))
+    with ThreadPoolExecutor(available_cores()) as pool, threadpool_limits(1, user_api="blas"):
+        judged = list(pool.map(lambda name: _judge(name, tables, cells, book, resamples, question), lists))
     few = resamples.first(question.n_resamples // DETAIL)
     standings = [_standing(one, judged, cells, ceilings, question.default) for one in judged]
     return Evaluation(
@@ -220,13 +223,15 @@ def _judge(
     for cell in cells:
         found = book.values(name, cell, question.n_probe)
         values, accuracy, counts = found.values, cell.accuracy, resamples.of(cell)
-        resampled_taus.append(resamples.over_draws(cell.target, taus(values, accuracy, counts)))
+        architectures = np.array(tables.networks.architecture)[cell.networks]
+        families = np.unique(architectures)
+        without = (architectures != families[:, None]).astype(np.int64)
+        all_taus = taus(values, accuracy, np.concatenate([counts, without]))
+        resampled_taus.append(resamples.over_draws(cell.target, all_taus[:, : len(counts)]))
         resampled_regrets.append(resamples.over_draws(cell.target, evaluation.regrets(values, accuracy, counts)))
         results.append(_result(name, cell, found, resampled_taus[-1]))
-        architectures = np.array(tables.networks.architecture)[cell.networks]
-        for family in np.unique(architectures):
-            others = (architectures != family).astype(np.int64)[None]
-            left_out.setdefault(str(family), []).append(float(taus(values, accuracy, others).mean()))
+        for family, value in zip(families, all_taus[:, len(counts) :].mean(axis=0), strict=True):
+            left_out.setdefault(str(family), []).append(float(value))
     return _Judged(
         score=name,
         kind=_kind(name, question.default),

@@ -21,6 +21,7 @@ from neuralrank.cli._output import print_out
 from neuralrank.errors import NeuralrankError, UsageError
 
 SCHEMA = "neuralrank/doctor/1"
+_GPU_SECONDS = 60.0
 _GB = 1e9
 _COLOURS = {"ok": typer.colors.GREEN, "missing": typer.colors.YELLOW, "wrong": typer.colors.RED}
 _NOT_FOR_USERS = ("dev", "all")
@@ -177,14 +178,20 @@ def _gpu() -> Iterator[Check]:
 
 
 def _gpu_in_worker() -> Check:
-    from neuralrank.engines._wall_probe import gpu_in_worker
+    from neuralrank.engines.worker_process import worker_process
 
+    name, job = "torch in a worker", "neuralrank.formats._torch_module:name_gpu"
     try:
-        told, given = gpu_in_worker()
+        with tempfile.TemporaryDirectory(prefix="neuralrank-doctor-") as folder:
+            scratch = Path(folder).resolve()
+            outcome = worker_process(job, {}, timeout_seconds=_GPU_SECONDS, scratch=scratch, readable=())
     except (NeuralrankError, OSError) as error:
-        told, given = str(error), False
-    detail = told if given else f"A model is given none behind its walls and runs on the processor. Got: {told}"
-    return Check(group="GPU", name="torch in a worker", state="ok" if given else "missing", detail=detail)
+        return Check(group="GPU", name=name, state="wrong", detail=str(error))
+    found = outcome.result or {"given": False, "told": outcome.error}
+    if found["given"]:
+        return Check(group="GPU", name=name, state="ok", detail=str(found["told"]))
+    detail = f"A model is given none behind its walls and runs on the processor. Got: {found['told']}"
+    return Check(group="GPU", name=name, state="missing", detail=detail)
 
 
 # --- walls -------------------------------------------------------------------------------------------------------

@@ -86,22 +86,6 @@ def probe() -> Probe:
     return Probe(walls=outcome.walls, attempts=attempts, error=None)
 
 
-def gpu_in_worker() -> tuple[str, bool]:
-    """Say which GPU a model of torch is given in a worker, or why none; and whether it is given one.
-
-    Raises:
-        OutputError: there is no room for the worker's files.
-    """
-    with tempfile.TemporaryDirectory(prefix="neuralrank-doctor-") as name:
-        outcome = worker_process(
-            f"{__name__}:name_gpu", {}, timeout_seconds=_TIMEOUT_SECONDS, scratch=Path(name).resolve(), readable=()
-        )
-    if outcome.error is not None:
-        return outcome.error, False
-    found = outcome.result or {}
-    return str(found["told"]), bool(found["given"])
-
-
 def _judged(name: str, answer: str, standing: set[str]) -> Attempt:
     if answer:
         return Attempt(name=name, state="refused", answer=answer)
@@ -142,19 +126,6 @@ def attempt_all(payload: Mapping[str, Any], send: Callable[[Mapping[str, Any]], 
         "signal another process": _answer(lambda: os.kill(payload["parent"], 0)),
         "see a secret in the environment": "not handed over" if "secret" not in os.environ.values() else "",
     }
-
-
-def name_gpu(payload: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:  # noqa: ARG001
-    """Compute on the GPU and name it, or tell what torch says."""
-    import torch
-
-    send({"stage": "load"})
-    try:
-        torch.cuda.init()
-        torch.ones(8, device="cuda").sum().item()
-        return {"told": torch.cuda.get_device_name(), "given": True}
-    except (RuntimeError, AssertionError) as error:  # built without GPUs, no driver, or a driver that is kept from it
-        return {"told": str(error).partition("\n")[0], "given": False}
 
 
 def _answer(work: Callable[[], Any]) -> str:

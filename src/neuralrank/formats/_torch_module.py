@@ -1,7 +1,7 @@
 """What the encoders that run on torch share: importing it, where to run, arrays in and out, watching inner modules."""
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,18 @@ def prepare_torch(n_threads: int) -> "torch.device":
         torch.set_num_threads(n_threads)
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def name_gpu(payload: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:  # noqa: ARG001
+    """Compute on the GPU and name it, or tell what torch says: a job for a worker, which walls may keep from it."""
+    import torch
+
+    send({"stage": "load"})
+    try:
+        torch.ones(8, device="cuda").sum().item()
+        return {"given": True, "told": torch.cuda.get_device_name()}
+    except (RuntimeError, AssertionError) as error:  # built without GPUs, no driver, or one that does not work
+        return {"given": False, "told": str(error).partition("\n")[0]}
 
 
 def to_tensors(batch: Batch, device: "torch.device", *, channels_last: bool = False) -> dict[str, "torch.Tensor"]:
