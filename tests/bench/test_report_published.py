@@ -114,7 +114,7 @@ def test_networks_are_counted_at_their_own_size(section):
     assert section.startswith(
         "40 networks of 10 lineages (family0 4, family1 4, family2 4, family3 4, family4 4, family5 4, family6 4, "
         f"family7 4 and 8 of 2 others), with {min(sizes):,} to {max(sizes):,} parameters. "
-        "12 networks were fine-tuned, 27 not, 1 waits for it and 1 more network could not be used at all. "
+        "12 networks were fine-tuned, 27 were not, 1 waits for it and 1 more network could not be used at all. "
         "2 networks stand twice: made for larger images, they are fine-tuned at 96 pixels, and there each is a network "
         "of its own, NAME@96"
     )
@@ -146,7 +146,7 @@ def test_a_reason_cannot_break_the_table_or_the_page():
 def test_no_remarks_need_no_table(found):
     section = section_of(replace(found, lacks=()))
     assert "| why |" not in section
-    assert "12 networks were fine-tuned, 0 not and 28 wait for it." in section
+    assert "12 networks were fine-tuned and 28 wait for it." in section
 
 
 # --- how exact that is -------------------------------------------------------------------------------------------
@@ -274,6 +274,14 @@ def test_a_run_that_has_no_fine_tuning_yet_has_asection_of(tmp_path):
     assert "No target has two networks with an accuracy for full fine-tuning yet." in section
     assert {row[4] for row in rows_of(section)} == {"–"}
     assert "nan" not in section
+
+
+def test_networks_are_counted_by_samples_where_that_differs(tmp_path):
+    more = [{**row, "n_train": 2_000} for row in truth() if row["model"] in ("m00", "m01", "m10@96")]
+    section = section_of(
+        write_zoo(tmp_path, truth=lambda: [*truth(), *(row for row in more if row["regime"] != "head")])
+    )
+    assert "12 networks were fine-tuned (12 with 500 samples and 3 with 2,000 samples), 27 were not" in section
 
 
 def test_two_networks_are_enough(tmp_path):

@@ -92,6 +92,8 @@ class Grid:
     targets: tuple[str, ...]
     max_probe: int = 5_000
     """Samples of the largest probe that is scored."""
+    max_draws: int = 5
+    """Probes of one size that are scored."""
     n_tables: int = 1
     """Tables of base networks that are drawn, to take the one with the least dependence on size."""
     steps_factor: float = 1.0
@@ -108,8 +110,8 @@ GRIDS = {
     ),
     "quick": Grid(
         name="quick", data_sets=("kmnist_10k", "sign_digits"), n_base=7, n_untrained=1, n_fine_tuned=1, n_distilled=1,
-        n_damaged=1, n_duplicates=1, targets=("kmnist_10k", "sign_digits"), max_probe=500, steps_factor=0.1,
-        repeats=False,
+        n_damaged=1, n_duplicates=1, targets=("kmnist_10k", "sign_digits"), max_probe=500, max_draws=2,
+        steps_factor=0.05, repeats=False,
     ),
 }  # fmt: skip
 

@@ -134,12 +134,28 @@ def _tuned(found: Published) -> str:
     refused = {base.get(model, model) for model in final} - tuned
     waiting = set(base.values()) - tuned - refused
     unusable = refused - set(base.values())
-    told = [f"{words.counted(len(tuned), 'network was', 'networks were')} fine-tuned, {len(refused - unusable)} not"]
+    told = [f"{words.counted(len(tuned), 'network was', 'networks were')} fine-tuned{_by_size(found)}"]
+    if refused - unusable:
+        told.append(f"{len(refused - unusable)} {'was' if len(refused - unusable) == 1 else 'were'} not")
     if waiting:
         told.append(f"{len(waiting)} {'waits' if len(waiting) == 1 else 'wait'} for it")
     if unusable:
         told.append(f"{words.counted(len(unusable), 'more network')} could not be used at all")
     return f"{words.listed(told)}."
+
+
+def _by_size(found: Published) -> str:
+    """Say how many networks were fine-tuned with how many samples, where that differs."""
+    base, truth = _bases(found.tables.networks), found.tables.truth
+    tuned = np.array([truth.regime.names[code] == "finetune" for code in truth.regime.codes], dtype=bool)
+    sizes = np.unique(truth.n_train[tuned])
+    if len(sizes) < 2:
+        return ""
+    counts = [
+        len({base[truth.model.names[code]] for code in truth.model.codes[tuned & (truth.n_train == size)]})
+        for size in sizes
+    ]
+    return f" ({words.listed([f'{n} with {size:,} samples' for n, size in zip(counts, sizes, strict=True)])})"
 
 
 def _bases(networks: Networks) -> dict[str, str]:

@@ -53,7 +53,7 @@ def score_probes(
     """
     wanted = tuple(names) or array_scorers()
     pieces = [
-        _Piece(spec=spec, target=target, names=wanted, max_probe=grid.max_probe, repository=repository)
+        _Piece(spec=spec, target=target, names=wanted, grid=grid, repository=repository)
         for spec in make_grid(grid)
         for target in grid.targets
         if repository.facts(spec.name).exists()
@@ -67,7 +67,7 @@ def score_probes(
 def read_scores(grid: Grid, repository: Repository) -> pa.Table:
     """Return all rows computed so far, see `tables.py` for their columns."""
     pieces = [
-        _Piece(spec=spec, target=target, names=(), max_probe=0, repository=repository)
+        _Piece(spec=spec, target=target, names=(), grid=grid, repository=repository)
         for spec in make_grid(grid)
         for target in grid.targets
     ]
@@ -103,7 +103,7 @@ class _Piece:
     spec: NetworkSpec
     target: str
     names: tuple[str, ...]
-    max_probe: int
+    grid: Grid
     repository: Repository
 
     @property
@@ -115,8 +115,8 @@ def _score(piece: _Piece) -> None:
     stored = probe_features(piece.spec, piece.target, piece.repository)
     rows: list[dict[str, Any]] = []
     for n_probe, draw, indices in draw_probes(stored.labels, piece.target):
-        if n_probe > piece.max_probe:
-            break
+        if n_probe > piece.grid.max_probe or draw >= piece.grid.max_draws:
+            continue
         names = names_for(piece.names, n_probe, draw)
         found = score_values(stored, indices, names, timed=n_probe == TIMED and draw == 0)
         common = {"target": piece.target, "model": piece.spec.name, "n_probe": n_probe, "draw": draw}
