@@ -35,13 +35,15 @@ $ neuralrank bench evaluate --score my_score --score mean_rank:neuralrank,knn
 $ neuralrank bench report
 $ make evidence-quick
 $ make evidence
+$ make evidence-zoo
 ```
 
 The first judges the scores again, as in the tables above. The second judges a score that is not in the tables, for
 example one of another package, in seconds: the features of every network on one draw of 500 samples a target are
-published with the tables, in 8 bits a value. The third makes this page again. The last two make the tables again: a cut
-of 12 networks in minutes, or all of them in hours, where the build and the fine-tuning use a GPU if torch sees one;
-whatever is finished is kept and not made again."""
+published with the tables, in 8 bits a value. The third makes this page again. The others make the tables again: a cut
+of 12 networks in minutes, or all of them in hours, or those of networks that other people published, where the build
+and the fine-tuning use a GPU if torch sees one; whatever is finished is kept and not made again. How long each took
+here, on what, is in [benchmarks.md](benchmarks.md)."""
 
 
 def write_text(material: Material, *, folder: str, published: Published | None = None) -> str:
