@@ -13,6 +13,9 @@ EVIDENCE_DATA ?= ../shared/data
 EVIDENCE_MODELS ?= ../shared/zoo
 EVIDENCE_REPOSITORY ?= bench-out/evidence
 EVIDENCE_QUICK := bench-out/evidence-quick
+# What fine-tuning of published networks may cost; with a GPU, 13 and 2 measure what is published here.
+EVIDENCE_STEP_SECONDS ?= 0.6
+EVIDENCE_SEEDS ?= 1
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -62,7 +65,8 @@ evidence: .venv/ready  ## build the networks of the evidence, measure and score 
 	$(FULL)/neuralrank bench report
 
 evidence-zoo: .venv/ready  ## the same for networks that other people published (hours; resumable)
-	$(FULL)/neuralrank bench zoo --models $(EVIDENCE_MODELS) --data $(EVIDENCE_DATA) --repository $(EVIDENCE_REPOSITORY)
+	$(FULL)/neuralrank bench zoo --models $(EVIDENCE_MODELS) --data $(EVIDENCE_DATA) --repository $(EVIDENCE_REPOSITORY) \
+		--limit-seconds-per-step $(EVIDENCE_STEP_SECONDS) --seeds $(EVIDENCE_SEEDS)
 
 evidence-quick: .venv/ready  ## twelve networks and two targets, in minutes
 	$(FULL)/neuralrank bench build --grid quick --data $(EVIDENCE_DATA) --repository $(EVIDENCE_QUICK)

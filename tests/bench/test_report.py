@@ -246,7 +246,7 @@ def test_the_page_shows_the_figures_that_are_written(written):
     shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page)
     assert sorted(shown) == sorted(str(path.relative_to(written[0].parent)) for path in written[1:])
     assert "nan" not in page
-    assert page.endswith("made again.\n")
+    assert page.endswith("is in [benchmarks.md](benchmarks.md).\n")
 
 
 def test_a_page_that_cannot_be_written_is_told(good, tmp_path):
