@@ -236,7 +236,9 @@ def test_clocks_that_jump_change_nothing(new: New, undisturbed: dict[str, Any], 
     kept = {key: samples for key, samples in place.kept().items() if samples}
     ranking = place.run()
     assert essence(ranking) == expected(undisturbed["full"])
-    assert ranking["cost"]["n_samples_run_now"] <= 3 * N_SAMPLES - sum(map(len, kept.values()))
+    n_layers_unknown = sum(len(samples) == N_SAMPLES for samples in kept.values())  # of these one row may be run again
+    n_left = 3 * N_SAMPLES - sum(map(len, kept.values()))
+    assert ranking["cost"]["n_samples_run_now"] <= n_left + n_layers_unknown
     assert place.n_twice() == 0
 
 
