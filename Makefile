@@ -7,7 +7,7 @@ LIGHT := .venv-demo/bin
 PYTEST := OMP_NUM_THREADS=1 $(FULL)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-slow check fix bench bench-scores bench-noise bench-search evidence evidence-quick evidence-zoo bench-budget bench-budget-zoo bench-isolation
+.PHONY: help setup demo test test-slow lint check fix bench bench-scores bench-noise bench-search evidence evidence-quick evidence-zoo bench-budget bench-budget-zoo bench-isolation
 
 # Where the data sets of the evidence are, and where its networks and all that is measured on them are kept.
 EVIDENCE_DATA ?= ../shared/data
@@ -32,12 +32,13 @@ test: .venv/ready  ## install everything, run the tests
 test-slow: .venv/ready  ## the tests that take minutes
 	$(PYTEST) -m slow
 
-check: .venv/ready  ## format, lint, types, architecture contracts, tests
+lint: .venv/ready  ## format, lint, types, architecture contracts
 	$(FULL)/ruff format --check .
 	$(FULL)/ruff check .
 	$(FULL)/mypy
 	$(FULL)/lint-imports
-	$(PYTEST)
+
+check: lint test  ## all of these, and the tests
 
 fix: .venv/ready  ## format, and mend what the linter can
 	$(FULL)/ruff format .
