@@ -3,7 +3,7 @@ PYTHON ?= python3
 FULL := .venv/bin
 LIGHT := .venv-demo/bin
 # Two test processes with as many threads each as there are cores wait for each other: twice the processor time.
-# Tests of one file run in one process, in order: what a file prepares is prepared once, and the longest files come first.
+# Tests of one file run in one process, files in order: what a file prepares is prepared once, and the longest, of bench, begins early.
 PYTEST := OMP_NUM_THREADS=1 $(FULL)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

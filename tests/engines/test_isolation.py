@@ -14,68 +14,16 @@ from typing import Any
 
 import pytest
 from older_system import without
+from walled import NEEDS_WALLS, Run, result
 
-from neuralrank.engines import _calls, _landlock, _seccomp
+from neuralrank.engines import _calls, _seccomp
 from neuralrank.engines._walls import NAMES
-from neuralrank.engines.worker_process import JobOutcome, worker_process
+from neuralrank.engines.worker_process import JobOutcome
+
+pytestmark = NEEDS_WALLS
 
 HERE = Path(__file__).parent
-
-
-def _landlock_version() -> int:
-    try:
-        return _landlock.version()
-    except OSError:
-        return 0
-
-
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or _landlock_version() < 6 or not _seccomp.knows(os.uname().machine),
-    reason="the walls tested here need Linux 6.12 with Landlock on x86_64 or aarch64",
-)
-
-Run = Callable[..., JobOutcome]
 REPAIR = "neuralrank.formats._torchvision"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Path:
-    """A home with secrets, a model's folder, another model beside it, and a scratch folder with the samples."""
-    for name in ("home/.ssh", "models/mine", "models/other", "scratch"):
-        (tmp_path / name).mkdir(parents=True)
-    for name in ("home/.ssh/id_ed25519", "models/mine/weights.bin", "models/other/weights.bin", "scratch/samples.bin"):
-        (tmp_path / name).write_text("content")
-    (tmp_path / "models" / "mine" / "link.bin").symlink_to(tmp_path / "home" / ".ssh" / "id_ed25519")
-    for folder in ("home", "models/mine", "scratch"):
-        (tmp_path / folder / "there.txt").write_text("there")
-    return tmp_path
-
-
-@pytest.fixture
-def run(world: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a job of hostile_jobs.py that may read one model and the samples, and write one file."""
-    monkeypatch.syspath_prepend(HERE)
-    monkeypatch.setenv("HOME", str(world / "home"))
-
-    def call(name: str, payload: dict[str, Any] | None = None, **options: Any) -> JobOutcome:
-        out = world / "scratch" / "out.npy"
-        given = {
-            "timeout_seconds": 30,
-            "scratch": world / "scratch",
-            "readable": [world / "models" / "mine", world / "scratch" / "samples.bin"],
-            "writable": [out],
-            **options,
-        }
-        common = {"out": str(out), "model": str(world / "models" / "mine" / "weights.bin")}
-        return worker_process(f"hostile_jobs:{name}", {**common, **(payload or {})}, **given)
-
-    return call
-
-
-def result(outcome: JobOutcome) -> dict[str, Any]:
-    assert outcome.error is None, outcome.error
-    assert outcome.result is not None
-    return dict(outcome.result)
 
 
 # --- files -------------------------------------------------------------------------------------------------------
@@ -363,39 +311,6 @@ def test_walls_told_a_second_time_are_not_believed(run: Run) -> None:
 def test_a_count_that_is_no_number_ends_the_job_and_not_the_run(run: Run) -> None:
     outcome = run("count_with_text", on_message=lambda message: int(message["n_done"]))
     assert outcome.error == "The worker sent something that is no message while it was loading and was stopped."
-
-
-# --- GPUs --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("pattern", "answer"), [("/dev/nul[l]", "made"), ("/dev/no such [x]", "PermissionError")])
-def test_where_there_is_a_gpu_its_driver_gets_its_local_socket(tmp_path: Path, pattern: str, answer: str) -> None:
-    code = f"""
-import socket, sys
-from neuralrank.engines import _places, _walls
-_places._GPU_DEVICES = ({pattern!r},)  # any device will do: that it is there is all that is asked
-limits = {{"memory_bytes": 0, "file_bytes": 0, "open_files": 64}}
-_walls.put_up({{**limits, "read": [], "write": [], "path": sys.path, "home": {str(tmp_path)!r}}})
-try:
-    socket.socket(socket.AF_UNIX)
-    print("made")
-except OSError as error:
-    print(type(error).__name__)
-"""
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (told.stdout.strip(), told.stderr) == (answer, "")
-
-
-@pytest.mark.gpu
-def test_a_model_computes_on_the_gpu_behind_the_walls(run: Run, world: Path) -> None:
-    if not pytest.importorskip("torch").cuda.is_available():
-        pytest.skip("no CUDA device")
-    secret = world / "home" / ".ssh" / "id_ed25519"
-    told = result(run("compute_on_gpu", {"outside": str(world / "home" / "new"), "secret": str(secret)}))
-    assert (told["sum"], told["convolved"]) == (256.0**3, 9.0)
-    assert told["bytes"] >= 256 * 256 * 4
-    assert {told[name] for name in ("write", "read", "program", "internet")} <= {"EACCES", "EPERM"}, told
-    assert not (world / "home" / "new").exists()
 
 
 # --- the filter for the other kind of processor ------------------------------------------------------------------

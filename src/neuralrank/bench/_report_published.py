@@ -147,15 +147,13 @@ def _tuned(found: Published) -> str:
 def _by_size(found: Published) -> str:
     """Say how many networks were fine-tuned with how many samples, where that differs."""
     base, truth = _bases(found.tables.networks), found.tables.truth
-    tuned = np.array([truth.regime.names[code] == "finetune" for code in truth.regime.codes], dtype=bool)
-    sizes = np.unique(truth.n_train[tuned])
-    if len(sizes) < 2:
+    measured: dict[int, set[str]] = {}
+    for regime, model, n_train in zip(truth.regime.codes, truth.model.codes, truth.n_train, strict=True):
+        if truth.regime.names[regime] == "finetune":
+            measured.setdefault(int(n_train), set()).add(base[truth.model.names[model]])
+    if len(measured) < 2:
         return ""
-    counts = [
-        len({base[truth.model.names[code]] for code in truth.model.codes[tuned & (truth.n_train == size)]})
-        for size in sizes
-    ]
-    return f" ({words.listed([f'{n} with {size:,} samples' for n, size in zip(counts, sizes, strict=True)])})"
+    return f" ({words.listed([f'{len(measured[size])} with {size:,} samples' for size in sorted(measured)])})"
 
 
 def _bases(networks: Networks) -> dict[str, str]:

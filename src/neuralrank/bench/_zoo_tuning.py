@@ -17,6 +17,7 @@ from neuralrank.bench._data import Images
 from neuralrank.bench._heads import VALIDATION_SHARE, train_head
 from neuralrank.bench._third_party import TrainableNetwork
 from neuralrank.errors import ModelError
+from neuralrank.formats._torch_module import prepare_torch
 
 RATES = (3e-4, 1e-3, 3e-3)
 BATCH = 32
@@ -24,9 +25,8 @@ _DECAY = 1e-4
 
 
 def placed(network: TrainableNetwork) -> TrainableNetwork:
-    """Move a network to the GPU where there is one; convolutions keep the precision that they have elsewhere."""
-    torch.backends.cudnn.allow_tf32 = False
-    return network.to(training.device_to_train_on())
+    """Move a network to the GPU where there is one, to compute there as precisely as a ranking does."""
+    return network.to(prepare_torch(0))
 
 
 def run_network(
